@@ -1,0 +1,276 @@
+"""PoseLM: any causal language model of transformers, a pose token, and ChatPose's head on the state that predicts it.
+
+Knows words, tokens and poses; knows nothing of HTTP, refiners or where files come from. The trained part is one
+safetensors file: LoRA of every linear layer, the pose token's embedding, the heads, and a JSON header (PoseLMConfig).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..pose import Pose
+from ..progress import Progress, no_progress
+from ..skeleton import BODY_JOINTS
+from . import lora
+from .base import ChatTurn, LanguageAnswer, LanguageRequest
+from .decoding import Decoder, Generated, TemplateDraft, text_prompt
+from .head import PosecodeHead, PoseHead
+
+POSE_TOKEN: Final = "<POSE>"  # noqa: S105 - the word that stands for a pose, not a secret
+HISTORY_TURNS: Final = 8  # older turns are dropped: a 135 M model gains nothing from them and every token costs
+_METADATA_KEY: Final = "chatpose"
+
+
+class ModelFileError(ValueError):
+    """Weights that cannot be used. The text says what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class PoseLMConfig:
+    """What the trained part needs to be read, and how it came to be."""
+
+    base: str  # catalogue name of the backbone
+    hidden: int
+    inner: int  # width of the heads
+    joints: int = len(BODY_JOINTS)
+    hypotheses: int = 1
+    codes: tuple[str, ...] = ()  # posecode names of the second head, in order
+    turn: str = "<|im_start|>{role}\n{text}<|im_end|>\n"
+    opening: str = "<|im_start|>assistant\n"
+    stop: str = "<|im_end|>"
+    answers: tuple[str, ...] = (POSE_TOKEN,)  # the answers it was trained to give, most usual first
+    recipe: str = ""  # the command, data and seed that made the weights
+    version: str = "0"
+
+    def to_json(self) -> str:
+        """For the file's header."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> PoseLMConfig:
+        """Reads the header. Unknown keys of later versions are refused, not guessed at."""
+        data = json.loads(text)
+        known = {f.name for f in fields(PoseLMConfig)}
+        if set(data) - known:
+            raise ModelFileError(
+                f"These weights were made by a newer ChatPose (unknown: {', '.join(sorted(set(data) - known))}). Update it."
+            )
+        for key in ("codes", "answers"):
+            data[key] = tuple(data.get(key, ()))
+        return PoseLMConfig(**data)
+
+
+class PoseLM:
+    """A loaded model; implements ``base.LanguageModel``. One thread at a time."""
+
+    accepts_images = False
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,  # a transformers ...ForCausalLM whose vocabulary holds the pose token as its last row
+        tokenizer: Any,  # tokenizers.Tokenizer
+        head: PoseHead,
+        codes: PosecodeHead | None,
+        config: PoseLMConfig,
+        *,
+        licence: str = "",
+    ) -> None:
+        self.name, self.licence, self.config = name, licence, config
+        self.device, self.dtype = str(model.device), str(model.dtype).removeprefix("torch.")
+        self._model, self._tokenizer = model, tokenizer
+        self._head, self._codes = head.eval(), codes.eval() if codes else None
+        self.pose_id: int = model.get_input_embeddings().weight.shape[0] - 1
+        self._stop_id = int(tokenizer.token_to_id(config.stop))
+        self._decoder = Decoder(model.get_decoder(), model.lm_head, model.get_input_embeddings(), model.device)
+        self._draft = TemplateDraft([self.encode_answer(a) for a in config.answers])
+
+    # -- words to tokens -----------------------------------------------------------------------------------------
+    def encode(self, text: str) -> list[int]:
+        """Plain words; what looks like a special token in them is spelled out, so that nobody can inject one."""
+        ids: list[int] = []
+        for piece in _split_specials(text, self._specials):
+            ids += self._tokenizer.encode(piece, add_special_tokens=False).ids
+        return ids
+
+    def encode_answer(self, text: str) -> list[int]:
+        """One of the model's own answers: the pose token is a token, and the stop token follows."""
+        ids: list[int] = []
+        for i, piece in enumerate(text.split(POSE_TOKEN)):
+            ids += ([self.pose_id] if i else []) + (self.encode(piece) if piece else [])
+        # After its last pose the answer is over for us: nothing that follows changes the pose.
+        return ids if ids and ids[-1] == self.pose_id else [*ids, self._stop_id]
+
+    def encode_conversation(self, messages: tuple[ChatTurn, ...], prompt: str) -> list[int]:
+        """Token ids up to and including the assistant's opening."""
+        ids: list[int] = []
+        for turn in messages[-HISTORY_TURNS:]:
+            before, after = self.config.turn.format(role=turn.role, text="\0").split("\0")
+            body = [self.pose_id] if turn.poses and turn.role == "assistant" else self.encode(turn.content.strip())
+            ids += self._special(before) + body + self._special(after)
+        before, after = self.config.turn.format(role="user", text="\0").split("\0")
+        return ids + self._special(before) + self.encode(prompt.strip()) + self._special(after + self.config.opening)
+
+    # -- answering -----------------------------------------------------------------------------------------------
+    def answer(
+        self,
+        request: LanguageRequest,
+        progress: Progress = no_progress,
+        on_text: Callable[[str], None] | None = None,
+    ) -> LanguageAnswer:
+        """See ``base.LanguageModel``. With ``want='pose'`` a pose comes back whatever the model would rather say."""
+        start = time.perf_counter()
+        ids = self.encode_conversation(request.messages, request.prompt)
+        prompt = text_prompt(ids, self._model.get_input_embeddings(), self._model.device)
+        # A pose that was asked for is read where the model would answer; words would only be thrown away.
+        limit = 1 if request.want == "pose" and self.config.answers == (POSE_TOKEN,) else request.max_new_tokens
+        made = self._decoder.generate(
+            prompt,
+            stop_ids={self._stop_id, self.pose_id} if self._stops_at_pose else {self._stop_id},
+            max_new_tokens=limit,
+            draft=self._draft,
+            on_ids=None if on_text is None else lambda so_far: on_text(self._decode(so_far)),
+            check=lambda n: progress("Reading the words" if n == 0 else "Answering", n / (n + 8)),
+        )
+        self._draft.learn(made.ids)
+        decoded = time.perf_counter()
+        rows = [i for i, token in enumerate(made.ids) if token == self.pose_id]
+        if request.want == "pose" and not rows:
+            rows = [0]
+        with torch.inference_mode():
+            poses, codes = self._read_poses(made, rows, request.candidates)
+        text = self._decode(made.ids) if not rows else ""
+        timings = {"language": decoded - start, "head": time.perf_counter() - decoded}
+        debug = {
+            "prompt_tokens": len(ids), "reused": made.reused, "forwards": made.forwards, "drafted": made.drafted,
+            "accepted": made.accepted, "answer": self._decode(made.ids, keep_pose=True),
+        }  # fmt: skip
+        return LanguageAnswer(text, poses, codes, timings, debug)
+
+    def unload(self) -> None:
+        """Frees the weights."""
+        del self._model, self._decoder, self._head, self._codes
+
+    # -- inside --------------------------------------------------------------------------------------------------
+    @property
+    def _stops_at_pose(self) -> bool:
+        return all(a.endswith(POSE_TOKEN) for a in self.config.answers)
+
+    @property
+    def _specials(self) -> tuple[str, ...]:
+        return tuple(t.content for t in self._tokenizer.get_added_tokens_decoder().values())
+
+    def _special(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _decode(self, ids: Any, *, keep_pose: bool = False) -> str:
+        text = ""
+        run: list[int] = []
+        for token in [*ids, None]:
+            if token is not None and token not in (self.pose_id, self._stop_id):
+                run.append(token)
+                continue
+            text += self._tokenizer.decode(run)
+            run = []
+            if token == self.pose_id and keep_pose:
+                text += POSE_TOKEN
+        return text.strip()
+
+    def _read_poses(self, made: Generated, rows: list[int], candidates: int) -> tuple[tuple[Pose, ...], Mapping[str, float]]:
+        if not rows:
+            return (), {}
+        states = made.states[rows].float().cpu()
+        out = self._head(states)  # (R, K, J, 3, 3)
+        weights = torch.softmax(out.logits, -1)
+        poses: list[Pose] = []
+        for row in range(len(rows)):
+            order = weights[row].argsort(descending=True, stable=True).tolist()
+            take = order if len(rows) == 1 else order[:1]
+            poses += [
+                Pose.from_matrot(out.matrot[row, k, : len(BODY_JOINTS)], score=float(weights[row, k])) for k in take
+            ]
+        codes: dict[str, float] = {}
+        if self._codes is not None:
+            asked = torch.sigmoid(self._codes(states[:1]))[0].tolist()
+            codes = dict(zip(self.config.codes, asked, strict=True))
+        return tuple(poses[: max(candidates, len(rows))]), codes
+
+
+def save_trained(
+    path: Path, model: nn.Module, token: Tensor, head: PoseHead, codes: PosecodeHead | None, config: PoseLMConfig
+) -> None:
+    """Writes the trained part in float16: LoRA, the pose token's embedding (hidden,), the heads."""
+    state = {f"lora.{k}": v for k, v in lora.adapter_state(model).items()}
+    state["token.pose"] = token.detach()
+    state |= {f"head.{k}": v for k, v in head.state_dict().items()}
+    state |= {f"codes.{k}": v for k, v in codes.state_dict().items()} if codes else {}
+    half = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in state.items()}
+    part = path.with_suffix(".part")
+    save_file(half, part, metadata={_METADATA_KEY: config.to_json()})
+    part.replace(path)
+
+
+def read_trained(path: Path) -> tuple[PoseLMConfig, dict[str, Tensor]]:
+    """The header and the tensors of ``save_trained``. Raises ModelFileError."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            header = (f.metadata() or {}).get(_METADATA_KEY)
+        if header is None:
+            raise ModelFileError(f"'{path.name}' holds no ChatPose weights.")
+        return PoseLMConfig.from_json(header), load_file(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise error if isinstance(error, ModelFileError) else ModelFileError(
+            f"'{path.name}' cannot be read as ChatPose weights: it is damaged or of another kind."
+        ) from error
+
+
+def build(
+    name: str, backbone: Any, tokenizer: Any, config: PoseLMConfig, state: Mapping[str, Tensor], licence: str = ""
+) -> PoseLM:
+    """Puts a trained part on its backbone: token row appended, LoRA merged, heads made. Raises ModelFileError."""
+    if backbone.config.hidden_size != config.hidden:
+        raise ModelFileError(
+            f"These weights belong to a backbone {config.hidden} wide; this one is {backbone.config.hidden_size}."
+        )
+    try:
+        add_pose_token(backbone, state["token.pose"])
+        lora.merge(backbone, {k.removeprefix("lora."): v for k, v in state.items() if k.startswith("lora.")})
+        head = PoseHead(config.hidden, config.inner, config.joints, config.hypotheses)
+        head.load_state_dict({k.removeprefix("head."): v.float() for k, v in state.items() if k.startswith("head.")})
+        codes = PosecodeHead(config.hidden, config.inner, len(config.codes)) if config.codes else None
+        if codes:
+            codes.load_state_dict({k.removeprefix("codes."): v.float() for k, v in state.items() if k.startswith("codes.")})
+    except (KeyError, RuntimeError, AttributeError) as error:
+        raise ModelFileError("These ChatPose weights do not fit this backbone; they are of another version.") from error
+    return PoseLM(name, backbone, tokenizer, head, codes, config, licence=licence)
+
+
+def add_pose_token(model: Any, embedding: Tensor) -> None:
+    """Appends one row to the vocabulary (and to its tied twin, the output matrix)."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(rows + 1, mean_resizing=False)
+    with torch.no_grad():
+        for weight in {id(w): w for w in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)}.values():
+            weight[rows] = embedding.to(device=weight.device, dtype=weight.dtype)
+
+
+def _split_specials(text: str, specials: tuple[str, ...]) -> list[str]:
+    """Cuts inside every special token, so that no piece holds a whole one."""
+    cuts: set[int] = set()
+    for special in specials:
+        at = text.find(special)
+        while at >= 0 and len(special) > 1:
+            cuts.add(at + 1)
+            at = text.find(special, at + 1)
+    edges = [0, *sorted(cuts), len(text)]
+    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]

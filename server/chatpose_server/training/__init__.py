@@ -1,0 +1,1 @@
+"""Training: data, losses and loops. Each command is ``chatpose-server train NAME``."""
