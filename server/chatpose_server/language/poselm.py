@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -228,7 +228,7 @@ def read_trained(path: Path) -> tuple[PoseLMConfig, dict[str, Tensor]]:
         if header is None:
             raise ModelFileError(f"'{path.name}' holds no ChatPose weights.")
         return PoseLMConfig.from_json(header), load_file(path)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise error if isinstance(error, ModelFileError) else ModelFileError(
             f"'{path.name}' cannot be read as ChatPose weights: it is damaged or of another kind."
         ) from error

@@ -1,0 +1,226 @@
+"""Text-pose pairs made on the fly: real poses and their measured posecodes, limbs put onto a standing body, clip labels,
+named poses of the lexicon, and a few questions that want words and no pose.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from .. import rotations as rot
+from ..posecodes.measure import holds
+from ..posecodes.vocabulary import POSECODES
+from ..skeleton import BODY_JOINTS, INDEX
+from . import captions
+from .chat_pairs import CHAT
+from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
+from .poselm import Batch
+
+_SHARES: Final = {"whole": 0.34, "limbs": 0.26, "label": 0.08, "named": 0.28, "chat": 0.04}
+_POOL: Final = 6000  # poses measured at a time; refilled when used up
+_DULL: Final = re.compile(  # true of nearly every pose, or said by nobody
+    r":|_thigh=along_body|=vertical$|_shin=|_foot=(up|down|forward|out|across|back|hor|over|along|ahead|behind)"
+    r"|_hand=(up|down|forward|out|across|back|hor|over|along|ahead|behind)|@ground|=raised$|_hip=|_ankle=neutral"
+    r"|balanced|symmetric|_wrist=straight|head=straight|head=level|spine=straight|pelvis=level|trunk=upright"
+    r"|weight=centred|_foot=facing|looking_ahead|feet=apart|_elbow=(above|below|ch|wa|hip|sh|kn|he)|_knee=bent$|_elbow=bent$"
+)
+_PART_OF: Final = tuple(
+    (re.compile(pattern), part)
+    for pattern, part in (
+        (r"^left_(elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder)", "left_arm"),
+        (r"^right_(elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder)", "right_arm"),
+        (r"^(left_(knee|hip|ankle|thigh|shin|leg|foot|toes|heel))", "left_leg"),
+        (r"^(right_(knee|hip|ankle|thigh|shin|leg|foot|toes|heel))", "right_leg"),
+        (r"^(trunk|spine)", "trunk"),
+        (r"^(head|gaze|looking)", "head"),
+        (r"^(hands|elbows|arms|wrists)", "arms"),
+        (r"^(feet|knees|legs|weight|stand|kneel|sit|squat|half|lunge|side_lunge|tiptoe|cross)", "legs"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class NamedPose:
+    """A solved lexicon entry: ``matrot`` (V, 22, 3, 3) its versions, ``codes`` (N,) 0/1/NaN, wordings."""
+
+    wordings: tuple[str, ...]
+    matrot: Tensor
+    codes: Tensor
+
+
+def part_of(code: str) -> str:
+    """The part of the body that a posecode speaks of: a key of PARTS, ``arms``, ``legs`` or ``body``."""
+    for pattern, part in _PART_OF:
+        if pattern.search(code):
+            return part
+    return "body"
+
+
+def standing(generator: torch.Generator, count: int) -> Tensor:
+    """(count, 22, 3, 3): relaxed standing, arms down, each a little different."""
+    vec = torch.randn(count, len(BODY_JOINTS), 3, generator=generator) * 0.035
+    drop = 1.2 + 0.12 * torch.randn(count, generator=generator)
+    vec[:, INDEX["left_shoulder"], 2] -= drop
+    vec[:, INDEX["right_shoulder"], 2] += drop
+    bend = 0.2 + 0.12 * torch.rand(count, generator=generator)
+    vec[:, INDEX["left_elbow"], 1] -= bend
+    vec[:, INDEX["right_elbow"], 1] += bend
+    vec[:, INDEX["left_hip"], 2] += 0.05
+    vec[:, INDEX["right_hip"], 2] -= 0.05
+    return rot.rotvec_to_matrot(vec)
+
+
+class CaptionPairs:
+    """A PairSource over a folder of poses and solved named poses."""
+
+    def __init__(self, poses: PoseSet, named: Sequence[NamedPose] = ()) -> None:
+        self._poses, self._named = poses, tuple(named)
+        self._weights = density_weights(poses.matrot)
+        self.code_names = tuple(POSECODES)
+        self._sayable = torch.tensor([not _DULL.search(n) and bool(POSECODES[n].terms) for n in self.code_names])
+        self._part = [part_of(n) for n in self.code_names]
+        with torch.no_grad():
+            probe = torch.multinomial(self._weights, 3000, generator=torch.Generator().manual_seed(7), replacement=True)
+            share = holds(poses.matrot[probe]).float().mean(0)
+        # Rare statements are worth more words; those that hold in most poses are hardly said.
+        self._interest = torch.where(self._sayable, (1 / (share + 0.01)).clamp(max=40.0).sqrt(), torch.zeros(()))
+        self._interest = torch.where(share > 0.6, torch.zeros(()), self._interest)
+
+    @staticmethod
+    def from_folder(folder: Path, named: Path | None = None) -> CaptionPairs:
+        """Reads poses, and the named poses that ``solve_lexicon`` wrote if there are any."""
+        from .named_poses import read_named
+
+        return CaptionPairs(read_folder(folder), read_named(named, tuple(POSECODES)) if named else ())
+
+    def sample(self, count: int, generator: torch.Generator) -> Batch:
+        """See PairSource."""
+        rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
+        shares = {k: v for k, v in _SHARES.items() if k != "named" or self._named}
+        kinds = rng.choices(list(shares), list(shares.values()), k=count)
+        texts: list[str] = []
+        replies: list[str | None] = []
+        matrot = torch.eye(3).expand(count, len(BODY_JOINTS), 3, 3).clone()
+        codes = torch.full((count, len(self.code_names)), torch.nan)
+        real = self._draw(count, generator)
+        base = standing(generator, count)
+        limbs, parts = self._transplant(base, real, rng)
+        whole_codes, base_codes, limb_codes = holds(torch.cat([real, base, limbs])).chunk(3)
+        for i, kind in enumerate(kinds):
+            if kind == "whole":
+                said = self._choose(whole_codes[i], rng.randint(3, 8), rng)
+                matrot[i] = real[i]
+            elif kind == "limbs":
+                about = limb_codes[i] & ~base_codes[i] & self._about(parts[i])
+                said = self._choose(about, rng.randint(1, 3), rng)
+                matrot[i] = limbs[i]
+            elif kind == "chat":
+                question, reply = rng.choice(CHAT)
+                texts.append(captions.roughen(question, rng))
+                replies.append(reply)
+                continue
+            elif kind == "named":
+                pose = rng.choice(self._named)
+                texts.append(captions.roughen(captions.frame(rng.choice(pose.wordings), rng), rng))
+                matrot[i], codes[i] = pose.matrot[rng.randrange(len(pose.matrot))], pose.codes
+                replies.append(None)
+                continue
+            else:
+                at = self._labelled[rng.randrange(len(self._labelled))]
+                texts.append(captions.roughen(captions.frame(_label(self._poses.text[at], rng), rng), rng))
+                matrot[i] = self._poses.matrot[at]
+                replies.append(None)
+                continue
+            if not said:  # nothing worth saying: an ordinary standing person
+                matrot[i] = base[i]
+                texts.append(captions.roughen(f"{rng.choice(captions.PEOPLE)} standing", rng))
+            else:
+                texts.append(captions.frame(captions.caption(said, rng), rng))
+            codes[i] = 0.0
+            for name in said:
+                codes[i, self._at[name]] = 1.0
+            replies.append(None)
+        return Batch(texts, replies, matrot, codes)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+    @property
+    def _at(self) -> dict[str, int]:
+        if not hasattr(self, "_at_cache"):
+            self._at_cache = {n: i for i, n in enumerate(self.code_names)}
+        return self._at_cache
+
+    @property
+    def _labelled(self) -> list[int]:
+        if not hasattr(self, "_labelled_cache"):
+            w = self._weights.tolist()
+            use = [i for i, t in enumerate(self._poses.text) if t]
+            picked = random.Random(5).choices(use, [w[i] for i in use], k=20000)
+            self._labelled_cache = picked
+        return self._labelled_cache
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Real poses, evenly over pose space, half of them mirrored, some with the upper body of another."""
+        pick = torch.multinomial(self._weights, 2 * count, generator=generator, replacement=True)
+        poses = self._poses.matrot[pick]
+        flip = torch.rand(2 * count, generator=generator) < 0.5
+        poses = torch.where(flip[:, None, None, None], mirror(poses), poses)
+        a, b = poses[:count].clone(), poses[count:]
+        swap = torch.rand(count, generator=generator) < 0.3
+        upper = PART_INDEX["left_arm"] + PART_INDEX["right_arm"] + PART_INDEX["head"]
+        mixed = a.clone()
+        mixed[:, upper] = b[:, upper]
+        return torch.where(swap[:, None, None, None], mixed, a)
+
+    def _transplant(self, base: Tensor, real: Tensor, rng: random.Random) -> tuple[Tensor, list[list[str]]]:
+        """One or two parts of real poses on standing bodies; legs come with the pelvis that they belong to."""
+        made = base.clone()
+        chosen: list[list[str]] = []
+        for i in range(len(base)):
+            parts = rng.choice(
+                [["left_arm"], ["right_arm"], ["left_arm", "right_arm"], ["head"], ["trunk"], ["legs"], ["legs", "left_arm"],
+                 ["legs", "right_arm"], ["head", "left_arm"], ["head", "right_arm"], ["trunk", "head"], ["legs", "trunk"],
+                 ["left_leg"], ["right_leg"], ["legs", "left_arm", "right_arm"]]
+            )  # fmt: skip
+            for part in parts:
+                index = PART_INDEX["left_leg"] + PART_INDEX["right_leg"] + [0] if part == "legs" else PART_INDEX[part]
+                made[i, index] = real[i, index]
+            chosen.append(parts)
+        return made, chosen
+
+    def _about(self, parts: Sequence[str]) -> Tensor:
+        wide = set(parts) | ({"left_leg", "right_leg", "body"} if "legs" in parts else set())
+        wide |= {"arms"} if {"left_arm", "right_arm"} <= wide else set()
+        return torch.tensor([p in wide for p in self._part])
+
+    def _choose(self, true: Tensor, count: int, rng: random.Random) -> list[str]:
+        """Up to ``count`` true statements, interesting ones first, no two of one group."""
+        weight = self._interest * true
+        candidates = weight.nonzero()[:, 0].tolist()
+        said: list[str] = []
+        groups: set[str] = set()
+        while candidates and len(said) < count:
+            at = rng.choices(candidates, [float(weight[c]) for c in candidates])[0]
+            candidates.remove(at)
+            name = self.code_names[at]
+            group = POSECODES[name].group
+            key = group if group != name else name.partition("=")[0].partition("@")[0]
+            if key in groups:
+                continue
+            groups.add(key)
+            said.append(name)
+        return said
+
+
+def _label(text: str, rng: random.Random) -> str:
+    """A clip's label as a prompt; long lists of actions are cut to one of them."""
+    pieces = [p.strip() for p in re.split(r"[,;]| - ", text) if p.strip()]
+    words = rng.choice(pieces) if pieces and rng.random() < 0.7 else text
+    who = rng.choice(captions.PEOPLE)
+    return rng.choice([words, words, f"{who}: {words}", f"{who} doing {words}", f"pose from {words}"])

@@ -1,0 +1,288 @@
+"""Trains a PoseLM: LoRA on every linear layer, the pose token, the pose and posecode heads. Resumable.
+
+Loss (ChatPose's recipe, widened): cross entropy of the token that opens the answer, L1 on rotation matrices, L1 on
+joint positions, binary cross entropy on posecodes. Of several hypotheses the best one learns (the others a little), so
+that words which allow several poses get several poses and not their mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import rotations as rot
+from ..body import default_body
+from ..language import lora
+from ..language.head import HeadOutput, PosecodeHead, PoseHead
+from ..language.loading import load_backbone
+from ..language.poselm import PoseLM, PoseLMConfig, add_pose_token, save_trained
+from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
+from ..skeleton import BODY_JOINTS
+
+LORA_TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_WTA_LEAK: Final = 0.05  # share of the loss that every hypothesis gets, so that none starves
+_POSITION_WEIGHT: Final = 2.0  # metres against matrix entries: 10 cm at a wrist weighs like 10 degrees
+_ANGLE_WEIGHT: Final = 1.0
+_TOKEN_WEIGHT: Final = 0.1
+_CHOICE_WEIGHT: Final = 0.05
+_CODE_WEIGHT: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``texts`` (B); ``replies`` (B): None for a pose, else the words of a plain answer; ``matrot`` (B, 22, 3, 3), any
+    value where the reply is words; ``codes`` (B, N) 0, 1 or NaN (not known).
+    """
+
+    texts: list[str]
+    replies: list[str | None]
+    matrot: Tensor
+    codes: Tensor
+
+
+class PairSource(Protocol):
+    """Makes training pairs on the fly."""
+
+    code_names: tuple[str, ...]
+
+    def sample(self, count: int, generator: torch.Generator) -> Batch:
+        """``count`` pairs; the same generator state gives the same pairs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. Everything that decides the weights, so that the file can name how it was made."""
+
+    base: str = DEFAULT_LANGUAGE_MODEL
+    steps: int = 4000
+    batch: int = 64
+    rate: float = 6e-4
+    head_rate: float = 1.5e-3
+    rank: int = 16
+    alpha: float = 32.0
+    hypotheses: int = 6
+    inner: int = 576
+    seed: int = 0
+    warmup: int = 60
+    bfloat16: bool = True
+    floor: float = 0.05  # the learning rate's last share
+
+
+class Trainer:
+    """Holds the model, the optimiser and the step; ``run`` goes on until the steps or the seconds are used up."""
+
+    def __init__(self, settings: Settings, source: PairSource, out: Path, recipe: str = "") -> None:
+        torch.manual_seed(settings.seed)
+        self.settings, self.source, self.out = settings, source, out
+        dtype = torch.bfloat16 if settings.bfloat16 else torch.float32
+        model, tokenizer = load_backbone(settings.base, dtype)
+        model.requires_grad_(False)
+        hidden: int = model.config.hidden_size
+        self.config = PoseLMConfig(
+            base=settings.base, hidden=hidden, inner=settings.inner, hypotheses=settings.hypotheses,
+            codes=tuple(source.code_names), recipe=recipe,
+        )  # fmt: skip
+        add_pose_token(model, model.get_input_embeddings().weight.float().mean(0))
+        lora.inject(model.get_decoder(), LORA_TARGETS, settings.rank, settings.alpha)
+        self.model = model
+        self.token = torch.nn.Parameter(model.get_input_embeddings().weight[-1].detach().float().clone())
+        self.head = PoseHead(hidden, settings.inner, len(BODY_JOINTS), settings.hypotheses)
+        self.codes = PosecodeHead(hidden, settings.inner, len(source.code_names)) if source.code_names else None
+        self.words = PoseLM("training", model, tokenizer, self.head, self.codes, self.config)  # for its tokenising
+        adapters = [p for p in model.parameters() if p.requires_grad]
+        heads = [*self.head.parameters(), *(self.codes.parameters() if self.codes else ()), self.token]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": adapters, "lr": settings.rate}, {"params": heads, "lr": settings.head_rate}],
+            weight_decay=0.0, betas=(0.9, 0.98),
+        )  # fmt: skip
+        self._rates = [g["lr"] for g in self.optimiser.param_groups]
+        self.step = 0
+        self._start_heads()
+
+    def _start_heads(self) -> None:
+        """The heads begin at real poses (one for each hypothesis) and at the codes' base rates."""
+        batch = self.source.sample(256, torch.Generator().manual_seed(self.settings.seed))
+        with torch.no_grad():
+            mean = batch.matrot.mean(0)
+            some = batch.matrot[: self.settings.hypotheses]
+            start = rot.matrot_to_rot6d_columns(0.7 * mean + 0.3 * some)
+            self.head.start_at(start)
+            if self.codes:
+                base = batch.codes.nan_to_num(0.0).mean(0).clamp(1e-3, 0.5)
+                last = self.codes.layers[-1]
+                assert isinstance(last, torch.nn.Linear)
+                last.bias.copy_(torch.log(base / (1 - base)))
+
+    # -- one step ------------------------------------------------------------------------------------------------
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch and its parts, for the log."""
+        sequences, targets = self._tokens(batch)
+        longest = max(len(s) for s in sequences)
+        ids = torch.zeros(len(sequences), longest, dtype=torch.long)
+        for row, sequence in enumerate(sequences):
+            ids[row, : len(sequence)] = torch.tensor(sequence)
+        # Right padding and causal attention: what stands after a row's end is never seen by it.
+        embeds = self.model.get_input_embeddings()(ids)
+        is_pose = (ids == self.words.pose_id)[..., None]
+        embeds = torch.where(is_pose, self.token.to(embeds.dtype), embeds)
+        states = self.model.get_decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        rows = torch.cat([torch.full((len(t),), i) for i, t in enumerate(targets)])
+        columns = torch.cat(
+            [torch.arange(len(s) - len(t), len(s)) for s, t in zip(sequences, targets, strict=True)]
+        )
+        wanted = torch.tensor([token for t in targets for token in t])
+        picked = states[rows, columns]
+        logits = self.model.lm_head(picked).float()
+        logits = torch.cat([logits[:, :-1], (picked.float() @ self.token)[:, None]], 1)  # the pose token's own row
+        token_loss = F.cross_entropy(logits, wanted)
+        poses = wanted == self.words.pose_id
+        state, owner = picked[poses], rows[poses]
+        out = self.head(state)
+        pose_loss, choice_loss, worst = _pose_loss(out, batch.matrot[owner])
+        total = pose_loss + _TOKEN_WEIGHT * token_loss + _CHOICE_WEIGHT * choice_loss
+        parts = {"pose": float(pose_loss.detach()), "degrees": worst, "token": float(token_loss.detach())}
+        if self.codes:
+            asked = batch.codes[owner]
+            known = ~asked.isnan()
+            code_loss = F.binary_cross_entropy_with_logits(self.codes(state)[known], asked[known]) * 10
+            total = total + _CODE_WEIGHT * code_loss
+            parts["codes"] = float(code_loss.detach())
+        return total, parts
+
+    def _tokens(self, batch: Batch) -> tuple[list[list[int]], list[list[int]]]:
+        """What goes in (prompt and all answer tokens but the last) and what must come out (the answer)."""
+        sequences: list[list[int]] = []
+        targets: list[list[int]] = []
+        for text, reply in zip(batch.texts, batch.replies, strict=True):
+            prompt = self.words.encode_conversation((), text)
+            answer = [self.words.pose_id] if reply is None else self.words.encode_answer(reply)
+            sequences.append(prompt + answer[:-1])
+            targets.append(answer)
+        return sequences, targets
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+    def run(self, seconds: float = math.inf, log_every: int = 20, save_every: int = 200) -> None:
+        """Trains; saves a checkpoint now and then and at the end."""
+        log = self.out / "log.jsonl"
+        start, last = time.monotonic(), time.monotonic()
+        sums: dict[str, float] = {}
+        while self.step < self.settings.steps and time.monotonic() - start < seconds:
+            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step + 1)
+            batch = self.source.sample(self.settings.batch, generator)
+            total, parts = self.loss(batch)
+            self.optimiser.zero_grad()
+            total.backward()
+            torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)
+            for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
+                group["lr"] = rate * self._schedule()
+            self.optimiser.step()
+            self.step += 1
+            for key, value in parts.items():
+                sums[key] = sums.get(key, 0.0) + value
+            if self.step % log_every == 0:
+                line = {"step": self.step, "s": round((time.monotonic() - last) / log_every, 2)}
+                line |= {k: round(v / log_every, 4) for k, v in sums.items()}
+                with log.open("a", encoding="utf-8") as f:
+                    f.write(json.dumps(line) + "\n")
+                sums, last = {}, time.monotonic()
+            if self.step % save_every == 0:
+                self.save()
+        self.save()
+
+    def _schedule(self) -> float:
+        s = self.settings
+        if self.step < s.warmup:
+            return (self.step + 1) / s.warmup
+        done = min(1.0, (self.step - s.warmup) / max(1, s.steps - s.warmup))
+        return s.floor + (1 - s.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+    def save(self) -> None:
+        """``trained.safetensors`` (what ships) and ``resume.pt`` (float32 and the optimiser)."""
+        save_trained(self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.config)
+        state = {
+            "step": self.step, "settings": asdict(self.settings), "token": self.token.detach(),
+            "lora": lora.adapter_state(self.model), "head": self.head.state_dict(),
+            "codes": self.codes.state_dict() if self.codes else {}, "code_names": list(self.config.codes),
+            "optimiser": self.optimiser.state_dict(),
+        }  # fmt: skip
+        part = self.out / "resume.part"
+        torch.save(state, part)
+        part.replace(self.out / "resume.pt")
+
+    def resume(self, path: Path, *, keep_step: bool = True) -> None:
+        """Goes on from ``resume.pt``. Posecodes that the file does not know start fresh."""
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        lora.load_adapter(self.model, state["lora"])
+        self.head.load_state_dict(state["head"])
+        with torch.no_grad():
+            self.token.copy_(state["token"])
+        same_codes = state["code_names"] == list(self.config.codes)
+        if self.codes and same_codes:
+            self.codes.load_state_dict(state["codes"])
+        if keep_step:
+            self.step = state["step"]
+        if keep_step and same_codes:
+            self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _pose_loss(out: HeadOutput, target: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Winner takes (nearly) all over hypotheses; the choice's cross entropy; mean joint error of the winner, degrees."""
+    b, k = out.logits.shape
+    body = default_body()
+    made = body.forward_kinematics(out.matrot.flatten(0, 1)).joints.unflatten(0, (b, k))  # (B, K, 22, 3)
+    with torch.no_grad():
+        wanted = body.forward_kinematics(target).joints
+    pelvis = made[:, :, :1] - wanted[:, None, :1]  # the pelvis is the root of both: only directions count
+    position = (made - wanted[:, None] - pelvis).abs().mean((2, 3))  # (B, K)
+    angle = (out.matrot - target[:, None]).abs().mean((2, 3, 4))
+    each = _ANGLE_WEIGHT * angle + _POSITION_WEIGHT * position
+    best = each.argmin(1)
+    winner = each.gather(1, best[:, None])[:, 0]
+    loss = ((1 - _WTA_LEAK) * winner + _WTA_LEAK * each.mean(1)).mean()
+    choice = F.cross_entropy(out.logits, best)
+    with torch.no_grad():
+        chosen = out.matrot[torch.arange(b), best]
+        degrees = math.degrees(float(rot.geodesic_angle(chosen, target).mean()))
+    return loss, choice, degrees
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``chatpose-server train poselm``."""
+    parser = argparse.ArgumentParser(prog="chatpose-server train poselm", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of pose files (our npz or AMASS)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
+    parser.add_argument("--base", default=DEFAULT_LANGUAGE_MODEL)
+    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--batch", type=int, default=Settings.batch)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop (and save) after this long")
+    parser.add_argument("--rate", type=float, default=Settings.rate)
+    parser.add_argument("--resume", type=Path, help="resume.pt of an earlier run")
+    parser.add_argument("--restart-schedule", action="store_true", help="with --resume: weights only, a new schedule")
+    parser.add_argument("--float32", action="store_true", help="for processors without bfloat16 instructions")
+    args = parser.parse_args(argv)
+    from .caption_pairs import CaptionPairs
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    settings = replace(
+        Settings(), base=args.base, steps=args.steps, batch=args.batch, seed=args.seed, rate=args.rate,
+        bfloat16=not args.float32,
+    )  # fmt: skip
+    recipe = f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
+    trainer = Trainer(settings, CaptionPairs.from_folder(args.data), args.out, recipe)
+    if args.resume:
+        trainer.resume(args.resume, keep_step=not args.restart_schedule)
+    trainer.run(args.seconds)
+    return 0
