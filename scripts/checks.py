@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every check of the project, in the order in which they fail fastest, with one plain summary at the end.
 
-Standard library only. A part that could not be run is never silent: it counts as failed, or, where the machine cannot run
-it at all (no root for a real Blender window), as skipped, with the reason in the summary.
+Standard library only. A part that could not be run is never silent: it counts as failed, or, where the machine
+cannot run it at all (no root for a real Blender window), as skipped, with the reason in the summary.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -152,9 +153,7 @@ def _call(command: list[str], limit: float) -> int:
             return 124
         finally:
             if os.name == "posix":
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             else:
                 process.kill()

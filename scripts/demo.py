@@ -89,8 +89,12 @@ def _in_blender(python: Path, order: dict) -> list[str]:
         script = ROOT / "scripts" / "demo_in_blender.py"
         try:
             done = subprocess.run(
-                [str(python), str(script), str(file)], env=environment, stdin=subprocess.DEVNULL, check=False, timeout=BLENDER_LIMIT
-            )  # fmt: skip
+                [str(python), str(script), str(file)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                check=False,
+                timeout=BLENDER_LIMIT,
+            )
         except subprocess.TimeoutExpired:
             raise DevError(f"Blender was not done after {BLENDER_LIMIT} s and was ended.") from None
     if done.returncode:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The virtual environments this project works in: found, made, resumed, checked.
 
-Standard library only, Python 3.8 or newer, because it runs before anything is installed. Knows nothing of what is run in
-the environments. An environment is whole when its stamp says so, and the stamp is written last: a run that was cut off
-leaves no stamp, and the next one takes up what is there, package by package.
+Standard library only, Python 3.8 or newer, because it runs before anything is installed. Knows nothing of what is run
+in the environments. An environment is whole when its stamp says so, and the stamp is written last: a run that was cut
+off leaves no stamp, and the next one takes up what is there, package by package.
 """
 
 from __future__ import annotations
@@ -65,17 +65,15 @@ class Environment:
 
 def server() -> Environment:
     """The environment of the server and of every tool that checks this project."""
-    return Environment(
-        "server", ROOT / ".venv", REQUIREMENTS / "server.lock", "about 400 MB", editable=ROOT / "server"
-    )
+    return Environment("server", ROOT / ".venv", REQUIREMENTS / "server.lock", "about 400 MB", editable=ROOT / "server")
 
 
 def blender(version: str) -> Environment:
     """Blender `version` as a Python module, to run the add-on without a window."""
     # os._exit: bpy 4.5.15 can hang for ever in its static destructors on the ordinary way out.
     probe = "import os, bpy; os._exit(0)"
-    folder = ROOT / ".venv-blender" / version
-    return Environment(f"Blender {version}", folder, REQUIREMENTS / f"blender-{version}.lock", "about 350 MB", probe=probe)
+    folder, lock = ROOT / ".venv-blender" / version, REQUIREMENTS / f"blender-{version}.lock"
+    return Environment(f"Blender {version}", folder, lock, "about 350 MB", probe=probe)
 
 
 def ensure(environment: Environment) -> Path:
@@ -85,7 +83,7 @@ def ensure(environment: Environment) -> Path:
     """
     if environment.is_whole:
         return environment.python
-    with _only_one(environment.folder.parent / f".{environment.folder.name}-making"):
+    with only_one(environment.folder.parent / f".{environment.folder.name}-making"):
         if environment.is_whole:  # another run finished it while this one waited
             return environment.python
         return _make(environment)
@@ -100,7 +98,8 @@ def _make(environment: Environment) -> Path:
         _pip(environment, "install", "-r", environment.lock)
     still = _missing(environment)
     if still:
-        raise DevError(f"The {environment.name} environment is not whole ({', '.join(still)}). Run the same command again.")
+        names = ", ".join(still)
+        raise DevError(f"The {environment.name} environment is not whole ({names}). Run the same command again.")
     if environment.editable:
         # setuptools is in the lock, so that this step needs no network.
         _pip(environment, "install", "--no-deps", "--no-build-isolation", "-e", environment.editable)
@@ -112,11 +111,10 @@ def _make(environment: Environment) -> Path:
 def _create(folder: Path) -> None:
     python = find_python()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run([str(python), "-m", "venv", "--clear", str(folder)], capture_output=True, text=True, check=False)
+    making = [str(python), "-m", "venv", "--clear", str(folder)]
+    done = subprocess.run(making, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DevError(
-            f"{python} could not make a virtual environment in {folder}: {_last_line(done.stdout + done.stderr)}"
-        )
+        raise DevError(f"{python} could not make the environment {folder}: {_last_line(done.stdout + done.stderr)}")
 
 
 def _missing(environment: Environment) -> list[str]:
@@ -129,16 +127,15 @@ def _missing(environment: Environment) -> list[str]:
 
 
 def _probe(environment: Environment) -> None:
-    done = subprocess.run([str(environment.python), "-c", environment.probe], capture_output=True, text=True, check=False)
+    probing = [str(environment.python), "-c", environment.probe]
+    done = subprocess.run(probing, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = _last_line(done.stderr)
         library = re.search(r"(lib[\w.+-]+\.so[\w.]*)", reason)
-        advice = (
-            f"The system library {library.group(1)} is missing. On Debian or Ubuntu: apt install {' '.join(BPY_LIBRARIES)}"
-            if library
-            else reason
-        )
-        raise DevError(f"The {environment.name} environment does not start. {advice}")
+        if library:
+            packages = " ".join(BPY_LIBRARIES)
+            reason = f"The system library {library.group(1)} is missing. On Debian or Ubuntu: apt install {packages}"
+        raise DevError(f"The {environment.name} environment does not start. {reason}")
 
 
 # What the bpy wheel needs of the system to be imported and to draw without a screen; Debian's names.
@@ -148,7 +145,7 @@ BPY_LIBRARIES = (
 )  # fmt: skip
 
 
-# --- Python 3.11 --------------------------------------------------------------------------------------------------------
+# --- Python 3.11 ------------------------------------------------------------------------------------------------
 
 
 def find_python() -> Path:
@@ -159,10 +156,10 @@ def find_python() -> Path:
     how = {
         "win32": "Install it from python.org (or: winget install Python.Python.3.11)",
         "darwin": "Install it from python.org (or: brew install python@3.11)",
-    }.get(sys.platform, "Install it (Debian, Ubuntu: apt install python3.11 python3.11-venv; anywhere: pyenv install 3.11)")
+    }.get(sys.platform, "Install it (Debian: apt install python3.11 python3.11-venv; anywhere: pyenv install 3.11)")
     raise DevError(
-        f"Python 3.11 with its venv module was not found; Blender's Python packages exist for 3.11 only. {how}, then run "
-        "the same command again. If it is in an unusual place, name it: CHATPOSE_PYTHON=/path/to/python3.11"
+        "Python 3.11 with its venv module was not found; Blender's Python packages exist for 3.11 only. "
+        f"{how}, then run the same command again. If it is in an unusual place, name it: CHATPOSE_PYTHON=PATH"
     )
 
 
@@ -199,7 +196,7 @@ def _runs(python: Path, code: str) -> bool:
     return done.returncode == 0
 
 
-# --- pip ----------------------------------------------------------------------------------------------------------------
+# --- pip --------------------------------------------------------------------------------------------------------
 
 # What pip's output means, first match wins: (what it says, what we say).
 _TROUBLES = (
@@ -258,17 +255,17 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold `path` as a lock, so that two runs at once do not write into one environment. Freed by the system on a crash."""
+def only_one(path: Path) -> Iterator[None]:
+    """Hold `path` as a lock, so that two runs at once do not write into one folder. The system frees it on a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if os.name == "nt":
-            import msvcrt  # noqa: PLC0415
+            import msvcrt
 
             file.seek(0)
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
         else:
-            import fcntl  # noqa: PLC0415
+            import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -3,8 +3,8 @@
 
     .venv/bin/python scripts/lock.py [server | blender-4.5 | ...]
 
-A lock is what pip would install today for the .in file of the same name (and, for the server, its pyproject.toml). Nothing
-is installed here. Build tags of this machine ("+cpu") are left out, so that each machine gets its own build.
+A lock is what pip would install today for the .in file of the same name (and, for the server, its pyproject.toml).
+Nothing is installed here. Build tags of this machine ("+cpu") are left out, so that each machine gets its own build.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def resolve(requirements: list[str]) -> dict[str, str]:
     """Every package that pip would install for `requirements`, with its version."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report)]
-        subprocess.run([*pip, *requirements], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
+        subprocess.run([*pip, "--report", str(report), *requirements], check=True)
         installs = json.loads(report.read_text(encoding="utf-8"))["install"]
     return {item["metadata"]["name"]: item["metadata"]["version"].split("+")[0] for item in installs}
 

@@ -3,8 +3,8 @@
 
     python missing_packages.py requirements/server.lock
 
-Standard library only; run by the environment that is looked at. pip lays a package down file by file, so one that was cut
-off can look installed. Such a package is forgotten here (its metadata is removed), and pip lays it down anew.
+Standard library only; run by the environment that is looked at. pip lays a package down file by file, so one that was
+cut off can look installed. Such a package is forgotten here (its metadata is removed), and pip lays it down anew.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real server as a child process, for the demo and for tests: its weights, its start, its end.
 
-Standard library only. Knows nothing of Blender. The child has its own port, token and state folder, so it meets neither a
-server that the person already runs nor another of its kind.
+Standard library only. Knows nothing of Blender. The child has its own port, token and state folder, so it meets neither
+a server that the person already runs nor another of its kind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,23 +40,23 @@ def fetch_weights(python: Path) -> None:
     """Fetch the default model's weights once, into the user's cache. Raises DevError with the server's own words."""
     done = subprocess.run([str(python), "-m", "chatpose_server", "models", "fetch"], cwd=str(ROOT), check=False)
     if done.returncode:
-        raise DevError("The model's weights could not be fetched: see the line above. Run the same command again; it goes on.")
+        raise DevError("The model's weights could not be fetched: see above. Run the same command again; it goes on.")
 
 
 @contextlib.contextmanager
 def running(python: Path, *options: str) -> Iterator[RunningServer]:
-    """Start the server of the environment `python` with the default model, wait until it is ready, end it afterwards."""
+    """Start the server of the environment `python` with the default model, wait until it is ready, end it at last."""
     with tempfile.TemporaryDirectory(prefix="chatpose-server-") as folder:
         state = Path(folder)
         token_file = state / "token"
-        token = secrets.token_urlsafe(24)
+        token = secrets.token_urlsafe(32)
         token_file.touch(mode=0o600)
         token_file.write_text(token, encoding="utf-8")
         port = _free_port()
         log = ROOT / ".cache" / "logs" / f"server-{port}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [str(python), "-m", "chatpose_server", "serve", "--port", str(port), "--token-file", str(token_file)]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        command = [str(python), "-m", "chatpose_server", "serve", "--port", str(port)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "CHATPOSE_TOKEN_FILE": str(token_file)}
         with log.open("wb") as output, subprocess.Popen(
             [*command, *options], cwd=str(ROOT), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         ) as process:  # fmt: skip
@@ -86,7 +85,7 @@ def _wait_until_ready(server: RunningServer, process: subprocess.Popen) -> None:
         if process.poll() is not None:
             lines = server.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise DevError(f"The server ended while starting: {lines[-1] if lines else 'no reason was given'}")
-        with contextlib.suppress(urllib.error.URLError, OSError), direct.open(f"{server.address}/health", timeout=5) as answer:
+        with contextlib.suppress(OSError), direct.open(f"{server.address}/health", timeout=5) as answer:
             if json.load(answer).get("status") == "ready":
                 return
         time.sleep(0.1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The add-on's tests run in Blender as a Python module (bpy 4.2, 4.5, 5.0), without a window.
 
-The extension under test is the staged working tree, enabled as users have it: from a repository, as `bl_ext.<repo>.chatpose`.
-Blender's user folder is a fresh one, so no run sees another's settings.
+The extension under test is the staged working tree, enabled as users have it: from a repository, as
+`bl_ext.<repo>.chatpose`. Blender's user folder is a fresh one, so no run sees another's settings.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ os.environ["BLENDER_USER_RESOURCES"] = str(USER_FOLDER / "blender")  # read once
 
 import addon_utils  # noqa: E402
 import bpy  # noqa: E402
+
 import build_addon  # noqa: E402
 
 REPOSITORY = "dev"
 MODULE = f"bl_ext.{REPOSITORY}.{build_addon.ADDON_ID}"
 
-# Staged before collection, so that test modules may import parts of the add-on (from bl_ext.dev.chatpose.rig import ...).
+# Staged before collection, so that test modules may import parts of the add-on: from bl_ext.dev.chatpose.rig import ...
 build_addon.stage(USER_FOLDER / REPOSITORY / build_addon.ADDON_ID)
 bpy.context.preferences.extensions.repos.new(
     name="Dev", module=REPOSITORY, custom_directory=str(USER_FOLDER / REPOSITORY), source="USER"
