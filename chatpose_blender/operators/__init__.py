@@ -1,0 +1,5 @@
+"""One file per thing a user does. Operators decide and report; the work is done by client/ and rig/."""
+
+from . import add_body, apply_pose, connection, pose
+
+CLASSES = (*pose.CLASSES, *apply_pose.CLASSES, *add_body.CLASSES, *connection.CLASSES)

@@ -1,0 +1,27 @@
+"""One ordered list of everything that Blender is told about; taken back in exact reverse."""
+
+import bpy
+
+from . import icons, preferences, properties, session
+from .operators import CLASSES as OPERATORS
+from .panels import CLASSES as PANELS
+
+CLASSES = (*properties.CLASSES, *preferences.CLASSES, *OPERATORS, *PANELS)
+
+
+def register() -> None:
+    """Classes first, then what needs them."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    properties.attach()
+    icons.load()
+    session.start()
+
+
+def unregister() -> None:
+    """The other way round; work that is under way is cancelled first."""
+    session.stop()
+    icons.unload()
+    properties.detach()
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

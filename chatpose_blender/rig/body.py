@@ -1,0 +1,240 @@
+"""Makes an armature and a skinned mesh from a SMPL-X-format body file. Knows nothing of poses.
+
+``load_body`` touches the disk and no bpy, ``make_body`` the other way round, so that a thread may do the first.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import frames, smplx
+
+if TYPE_CHECKING:
+    import bpy
+
+OBJECT_NAME: Final = "ChatPose Body"
+STANDIN_FILE: Final = Path(__file__).parent.parent / "body" / "SMPLX_STANDIN.npz"
+_NEEDED: Final = ("v_template", "f", "J_regressor", "weights")
+_MIN_WEIGHT: Final = 1e-3  # a thousandth of a joint's motion is under a millimetre
+_LEAF_LENGTH: Final = 0.35  # a bone without a child is this much of its parent's length
+_MIN_LENGTH: Final = 0.008  # metres; Blender removes bones of no length
+_EYE_LENGTH: Final = 0.03
+MAIN_CHILD: Final[dict[str, str]] = {
+    "pelvis": "spine1", "spine1": "spine2", "spine2": "spine3", "spine3": "neck", "neck": "head",
+    **{f"{side}_{a}": f"{side}_{b}" for side in ("left", "right") for a, b in (
+        ("hip", "knee"), ("knee", "ankle"), ("ankle", "foot"), ("collar", "shoulder"), ("shoulder", "elbow"),
+        ("elbow", "wrist"), ("wrist", "middle1"),
+        *((f"{finger}{i}", f"{finger}{i + 1}") for finger in smplx.FINGERS for i in (1, 2)))},
+}  # fmt: skip
+"""The child that a bone points at."""
+
+_COLLECTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "Body": smplx.BODY_JOINTS,
+    "Hands": smplx.HAND_JOINTS,
+    "Face": smplx.FACE_JOINTS,
+}
+
+
+class BodyFileError(ValueError):
+    """A body file that cannot be used. The text is one sentence for the artist."""
+
+
+@dataclass(frozen=True)
+class BodyFile:
+    """What is read of a body file: metres, SMPL-X's frame.
+
+    ``vertices`` (V, 3), ``faces`` (F, 3), ``joints`` (55, 3), ``weights`` (V, 55), ``shapes`` (S, V, 3) with
+    ``shape_names`` S names and ``joint_shapes`` (S, 55, 3): what each shape does to the joints. ``uv`` (3F, 2) or None.
+    ``eyes`` (F,) bool or None: the faces of the eyes.
+    """
+
+    name: str
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    joints: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    shapes: NDArray[np.float32]
+    shape_names: tuple[str, ...]
+    joint_shapes: NDArray[np.float32]
+    uv: NDArray[np.float32] | None
+    eyes: NDArray[np.bool_] | None
+
+
+@functools.lru_cache(maxsize=2)
+def load_body(path: str, max_shapes: int = 10) -> BodyFile:
+    """Reads a SMPL-X npz, ours or the licensed one. Never unpickles. Raises BodyFileError."""
+    name = os.path.basename(path)  # noqa: PTH119 - plain string in, plain string out
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            missing = [key for key in _NEEDED if key not in data]
+            if missing:
+                raise BodyFileError(f"'{name}' is not a SMPL-X body: it lacks {', '.join(missing)}.")
+            vertices = data["v_template"].astype(np.float32)
+            faces = data["f"].astype(np.int32)
+            regressor = data["J_regressor"].astype(np.float32)
+            weights = data["weights"].astype(np.float32)
+            shapedirs = data["shapedirs"] if "shapedirs" in data else np.zeros((*vertices.shape, 0), np.float32)
+            named = [str(n) for n in data["beta_names"]] if "beta_names" in data else []
+            uv = data["vt"][data["ft"].astype(np.int64).ravel()].astype(np.float32) if "vt" in data else None
+            parts = [str(n) for n in data["part_names"]] if "part_names" in data else []
+            part = data["face_part"] if parts else None
+    except OSError as error:
+        raise BodyFileError(f"The body file '{name}' cannot be read; install the add-on again.") from error
+    except (ValueError, KeyError, EOFError) as error:
+        if isinstance(error, BodyFileError):
+            raise
+        raise BodyFileError(f"'{name}' is damaged or is a pickle; a SMPL-X .npz file is needed.") from error
+    count = len(smplx.JOINTS)
+    if regressor.shape != (count, len(vertices)) or weights.shape != (len(vertices), count):
+        raise BodyFileError(f"'{name}' is not a SMPL-X body: it does not have the {count} joints of SMPL-X.")
+    shapes = np.ascontiguousarray(np.moveaxis(shapedirs[..., :max_shapes], -1, 0), np.float32)
+    eyes = None if part is None else np.isin(part, [i for i, n in enumerate(parts) if n.endswith("_eye")])
+    return BodyFile(
+        name=name,
+        vertices=vertices,
+        faces=faces,
+        joints=regressor @ vertices,
+        weights=weights,
+        shapes=shapes,
+        shape_names=tuple(named[i] if i < len(named) else f"beta{i:02d}" for i in range(len(shapes))),
+        joint_shapes=np.einsum("jv,svc->sjc", regressor, shapes),
+        uv=uv,
+        eyes=eyes,
+    )
+
+
+def make_body(context: bpy.types.Context, body: BodyFile) -> bpy.types.Object:
+    """A T-posed armature named ``ChatPose Body`` with its mesh, feet on the ground at the 3D cursor; -> the armature.
+
+    Must be called in Object Mode. Leaves the armature selected and active. Does not push an undo step.
+    """
+    vertices = frames.to_blender(body.vertices)
+    joints = frames.to_blender(body.joints)
+    stand = np.array([joints[0, 0], joints[0, 1], vertices[:, 2].min()])  # below the pelvis, on the ground
+    armature = _make_armature(context, {n: j - stand for n, j in zip(smplx.JOINTS, joints, strict=True)})
+    mesh = _make_mesh(context, body, (vertices - stand).astype(np.float32))
+    mesh.parent = armature
+    modifier = mesh.modifiers.new("Armature", "ARMATURE")
+    modifier.object = armature
+    _add_weights(mesh, body.weights)
+    armature.location = context.scene.cursor.location
+    return armature
+
+
+def bone_tails(heads: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Where each joint's bone ends: at its main child, or onward in its parent's direction; Blender's frame."""
+    tails: dict[str, NDArray[np.float64]] = {}
+    for name in smplx.JOINTS:
+        head = heads[name]
+        child = MAIN_CHILD.get(name)
+        if child is not None:
+            tail = heads[child]
+        elif name in smplx.FACE_JOINTS:
+            tail = head + (0.0, -_EYE_LENGTH, 0.0)  # eyes look ahead and the jaw points at the chin
+        elif name == "head":
+            tail = head + (0.0, 0.0, np.linalg.norm(head - heads["neck"]) * 1.6)
+        elif name.endswith("_foot"):
+            tail = head + (0.0, -np.linalg.norm(head - heads[smplx.PARENT[name]]) * _LEAF_LENGTH, 0.0)
+        else:
+            parent = heads[smplx.PARENT[name]]
+            tail = head + (head - parent) * 0.8
+        if np.linalg.norm(tail - head) < _MIN_LENGTH:
+            tail = head + (0.0, 0.0, _MIN_LENGTH)
+        tails[name] = np.asarray(tail)
+    return tails
+
+
+def _make_armature(context: bpy.types.Context, heads: dict[str, NDArray[np.float64]]) -> bpy.types.Object:
+    import bpy
+
+    data = bpy.data.armatures.new(OBJECT_NAME)
+    data.display_type = "STICK"
+    armature = bpy.data.objects.new(OBJECT_NAME, data)
+    armature.show_in_front = True
+    context.collection.objects.link(armature)
+    for other in context.selected_objects:
+        other.select_set(False)
+    armature.select_set(True)
+    context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        tails = bone_tails(heads)
+        for name in smplx.JOINTS:
+            bone = data.edit_bones.new(name)
+            bone.head, bone.tail = heads[name], tails[name]
+            if name in smplx.PARENT:
+                bone.parent = data.edit_bones[smplx.PARENT[name]]
+            along = tails[name] - heads[name]
+            upright = abs(along[2]) > 0.8 * np.linalg.norm(along)
+            bone.align_roll((0.0, -1.0, 0.0) if upright else (0.0, 0.0, 1.0))  # z of a bone: ahead, or up for arms
+        for title, names in _COLLECTIONS.items():
+            collection = data.collections.new(title)
+            for name in names:
+                collection.assign(data.edit_bones[name])
+            collection.is_visible = title == "Body"
+    finally:
+        bpy.ops.object.mode_set(mode="OBJECT")
+    for bone in armature.pose.bones:
+        bone.rotation_mode = "QUATERNION"
+    return armature
+
+
+def _make_mesh(context: bpy.types.Context, body: BodyFile, vertices: NDArray[np.float32]) -> bpy.types.Object:
+    import bpy
+
+    data = bpy.data.meshes.new(f"{OBJECT_NAME} Mesh")
+    count = len(body.faces)
+    data.vertices.add(len(vertices))
+    data.loops.add(3 * count)
+    data.polygons.add(count)
+    data.vertices.foreach_set("co", vertices.ravel())
+    data.loops.foreach_set("vertex_index", body.faces.ravel())
+    data.polygons.foreach_set("loop_start", np.arange(0, 3 * count, 3, dtype=np.int32))
+    data.polygons.foreach_set("use_smooth", np.ones(count, bool))
+    data.materials.append(_material("ChatPose Clay", (0.62, 0.52, 0.45)))
+    if body.eyes is not None:
+        data.materials.append(_material("ChatPose Eyes", (0.9, 0.9, 0.88)))
+        data.polygons.foreach_set("material_index", body.eyes.astype(np.int32))
+    if body.uv is not None:
+        data.uv_layers.new(name="UVMap").data.foreach_set("uv", body.uv.ravel())
+    data.update(calc_edges=True)
+    data.validate()
+    mesh = bpy.data.objects.new(f"{OBJECT_NAME} Mesh", data)
+    context.collection.objects.link(mesh)
+    return mesh
+
+
+def _add_weights(mesh: bpy.types.Object, weights: NDArray[np.float32]) -> None:
+    """Vertex groups by joint. Vertices of one weight are added together: whole rigid regions in one call."""
+    for j, name in enumerate(smplx.JOINTS):
+        group = mesh.vertex_groups.new(name=name)
+        column = np.round(weights[:, j], 3)
+        used = np.flatnonzero(column >= _MIN_WEIGHT)
+        order = used[np.argsort(column[used], kind="stable")]
+        values, starts = np.unique(column[order], return_index=True)
+        for value, indices in zip(values, np.split(order, starts[1:]), strict=True):
+            group.add(indices.tolist(), float(value), "REPLACE")
+
+
+def _material(name: str, colour: tuple[float, float, float]) -> bpy.types.Material:
+    """A plain matte material, shared by all bodies of a file."""
+    import bpy
+
+    material = bpy.data.materials.get(name)
+    if material is None:
+        material = bpy.data.materials.new(name)
+        material.diffuse_color = (*colour, 1.0)
+        material.roughness = 0.9
+        material.use_nodes = True
+        shader = material.node_tree.nodes.get("Principled BSDF")
+        if shader is not None:
+            shader.inputs["Base Color"].default_value = (*colour, 1.0)
+            shader.inputs["Roughness"].default_value = 0.9
+    return material

@@ -1,0 +1,253 @@
+"""This Blender's one conversation with the server: connection, running job, last answer, last problem.
+
+Main thread only. Worker threads talk to it through the jobs' inbox, which ``pump`` drains from one Blender timer;
+the timer exists only while something is under way. Poses reach the rig through an operator, so one answer is one undo
+step. Rigs are remembered by name and session uid and looked up again, since undo and file loading replace objects.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import bpy
+
+from . import preferences
+from .client.connection import Connection
+from .client.contract import Request, Result
+from .client.http import Endpoint
+from .client.jobs import Connected, Failed, Finished, Jobs, Message, Progressed
+
+TICK_SECONDS = 0.05  # an answer waits at most this long for the main thread
+HELD_TICK_SECONDS = 0.25  # while an answer waits for the artist to leave Edit Mode
+DRAIN_SECONDS = 0.004  # of a tick, so that with drawing and posing it stays under 10 ms
+START_CHECK_SECONDS = 1.0  # after start-up, when the window is drawn
+_POSING_MODES = {"OBJECT", "POSE"}  # undo steps of other modes do not hold a rig's pose
+_BLOCKING_OPERATORS = ("TRANSFORM_OT_", "POSE_OT_", "CHATPOSE_OT_")  # an undo step inside these would break them
+
+
+@dataclass(frozen=True)
+class Target:
+    """A rig that is remembered across undo and file loading."""
+
+    name: str
+    uid: int
+
+    @staticmethod
+    def of(armature: bpy.types.Object) -> "Target":
+        """Remembers this rig."""
+        return Target(armature.name, armature.session_uid)
+
+    def find(self) -> bpy.types.Object | None:
+        """The rig as it is now, in this scene: the same object if it is there, else the one that has its name."""
+        for armature in bpy.context.scene.objects:
+            if armature.session_uid == self.uid and armature.type == "ARMATURE":
+                return armature
+        armature = bpy.context.scene.objects.get(self.name)
+        return armature if armature is not None and armature.type == "ARMATURE" else None
+
+
+@dataclass(frozen=True)
+class Work:
+    """The job that is under way, as the panel shows it."""
+
+    handle: str
+    title: str
+    target: Target | None
+    request: Request
+    apply: Callable[["Work", Result], None]
+    started: float
+    stage: str = "Looking for the server"
+    fraction: float = 0.0
+    text: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Since the button was pressed."""
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What went wrong last: ``sentence`` for the panel, ``details`` for Copy Details."""
+
+    sentence: str
+    details: str = ""
+
+
+@dataclass
+class Session:
+    """All that is remembered outside the .blend file."""
+
+    jobs: Jobs = field(default_factory=Jobs)
+    connection: Connection = field(default_factory=Connection)
+    work: Work | None = None
+    held: tuple[Work, Result] | None = None  # an answer that waits for a mode in which it can be applied
+    answer: str = ""
+    problem: Problem | None = None
+
+
+current = Session()
+
+
+# -- for operators ---------------------------------------------------------------------------------------------------
+
+
+def check(context: bpy.types.Context) -> None:
+    """Looks for the server in a thread."""
+    current.connection = current.connection.checking()
+    current.jobs.check(preferences.endpoint(context))
+    _wake()
+
+
+def begin(
+    endpoint: Endpoint, title: str, request: Request, target: Target | None, apply: Callable[[Work, Result], None]
+) -> None:
+    """Starts a job; ``apply(work, result)`` is called on the main thread when it is done."""
+    current.problem = None
+    current.answer = ""
+    handle = current.jobs.submit(endpoint, request)
+    current.work = Work(handle, title, target, request, apply, time.monotonic())
+    _wake()
+
+
+def cancel() -> bool:
+    """Drops the job that is under way; False when there was none."""
+    work = current.work
+    if work is None:
+        return False
+    current.jobs.cancel(work.handle)
+    current.work = current.held = None
+    current.problem = Problem("Cancelled; nothing was changed.")
+    redraw()
+    return True
+
+
+def fail(sentence: str, details: str = "") -> None:
+    """Shows a problem in the panel until the next job."""
+    current.problem = Problem(sentence, details)
+    redraw()
+
+
+# -- the timer -------------------------------------------------------------------------------------------------------
+
+
+def pump() -> float | None:
+    """One tick: takes what has arrived; -> seconds until the next, or None when there is nothing to wait for."""
+    if current.held is not None:
+        return _apply_held()
+    for message in current.jobs.drain(DRAIN_SECONDS):
+        _take(message)
+    if current.held is not None:
+        return TICK_SECONDS  # the pose gets a tick of its own
+    if current.jobs.waiting:
+        redraw()  # the elapsed time
+        return TICK_SECONDS
+    return None
+
+
+def _take(message: Message) -> None:
+    if isinstance(message, Connected):
+        current.connection = message.connection
+        redraw()
+        return
+    work = current.work
+    if work is None or work.handle != message.handle:
+        return
+    if isinstance(message, Progressed):
+        status = message.status
+        connection = current.connection
+        current.connection = connection.queued(status.position) if status.state == "queued" else connection.working()
+        stage = status.stage or ("Waiting for its turn" if status.state == "queued" else "Thinking")
+        current.work = replace(work, stage=stage, fraction=status.fraction, text=status.text)
+    elif isinstance(message, Finished):
+        current.held = (work, message.result)
+        current.connection = current.connection.working()
+    elif isinstance(message, Failed):
+        current.work = None
+        current.problem = Problem(message.sentence, message.details)
+    redraw()
+
+
+def _apply_held() -> float | None:
+    assert current.held is not None
+    work, result = current.held
+    obstacle = _obstacle()
+    if obstacle:
+        current.work = replace(work, stage=obstacle, fraction=1.0)
+        redraw()
+        return HELD_TICK_SECONDS
+    current.held = current.work = None
+    current.answer = result.text
+    try:
+        work.apply(work, result)
+    except RuntimeError as error:  # an operator that refuses reports through this
+        current.problem = Problem(str(error).removeprefix("Error: ").strip())
+    redraw()
+    return TICK_SECONDS if current.jobs.waiting else None
+
+
+def _obstacle() -> str:
+    """Why a pose cannot be applied at this moment; "" when it can."""
+    context = bpy.context
+    if context.mode not in _POSING_MODES:
+        return "The answer waits for you to go back to Object or Pose Mode"
+    for window in context.window_manager.windows:
+        for operator in window.modal_operators:
+            if operator.bl_idname.startswith(_BLOCKING_OPERATORS):
+                return "The answer waits for you to finish what you are doing"
+    return ""
+
+
+def redraw() -> None:
+    """Redraws the sidebars of the 3D viewports, and nothing else."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                for region in area.regions:
+                    if region.type == "UI":
+                        region.tag_redraw()
+
+
+def _wake() -> None:
+    if not bpy.app.timers.is_registered(pump):
+        bpy.app.timers.register(pump, first_interval=TICK_SECONDS, persistent=True)
+    redraw()
+
+
+# -- life ------------------------------------------------------------------------------------------------------------
+
+
+def start() -> None:
+    """Called when the add-on is enabled: nothing runs yet, one look for the server is on its way."""
+    global current  # noqa: PLW0603 - a session lives from register to unregister
+    current = Session()
+    bpy.app.handlers.load_pre.append(_on_load)
+    if not bpy.app.background:
+        bpy.app.timers.register(_first_check, first_interval=START_CHECK_SECONDS, persistent=True)
+
+
+def stop() -> None:
+    """Called when the add-on is disabled: cancels everything and leaves nothing registered."""
+    for timer in (pump, _first_check):
+        if bpy.app.timers.is_registered(timer):
+            bpy.app.timers.unregister(timer)
+    if _on_load in bpy.app.handlers.load_pre:
+        bpy.app.handlers.load_pre.remove(_on_load)
+    current.jobs.close()
+
+
+def _first_check() -> None:
+    settings = preferences.get(bpy.context)
+    if settings is not None and settings.check_at_start and not preferences.refusal(bpy.context):
+        check(bpy.context)
+
+
+@bpy.app.handlers.persistent
+def _on_load(*_: object) -> None:
+    """Another file: the job was for a rig of the old one."""
+    if current.work is not None:
+        current.jobs.cancel(current.work.handle)
+    current.work = current.held = None
+    current.answer, current.problem = "", None
+
+
