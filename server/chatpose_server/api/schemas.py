@@ -1,0 +1,241 @@
+"""The wire's JSON objects, as pydantic models: what is read, what is answered, and how large it may be.
+
+Knows the engine's requests (it makes them) and no HTTP.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+from ..engine import MAX_CANDIDATES, MAX_PROMPT_CHARS, Picture, PoseRequest
+from ..faults import CODES, ChatPoseError
+from ..language.base import ChatTurn
+from ..pose import FORMAT, Pose, PoseError
+
+MAX_SEED: Final = 2**31 - 1
+MAX_MESSAGES: Final = 64
+MAX_ID_CHARS: Final = 64
+_MAX_IMAGE_CHARS: Final = 11_500_000  # base64 of what fits under the body cap
+
+JsonObject: TypeAlias = dict[str, Any]
+
+
+def _is_text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair: JSON can say it, no tokenizer can read it
+        raise ValueError("holds half a character (a lone surrogate)") from error
+    return value
+
+
+Text: TypeAlias = Annotated[str, AfterValidator(_is_text)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Finite: TypeAlias = Annotated[float, Field(allow_inf_nan=False, ge=-1e4, le=1e4)]
+
+
+class Wire(BaseModel):
+    """Requests: nothing is guessed or converted, and an unknown field is an error, so that a slip is seen."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class PoseJson(BaseModel):
+    """A pose: local joint rotations as unit quaternions (w, x, y, z) by SMPL-X joint name."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    format: Literal["smplx-quat-wxyz"] = FORMAT
+    joints: dict[str, Annotated[list[Finite], Field(min_length=4, max_length=4)]] = Field(max_length=55)
+    transl: Annotated[list[Finite], Field(min_length=3, max_length=3)] | None = None
+    betas: Annotated[list[Finite], Field(max_length=400)] | None = None
+    score: float | None = Field(default=None, ge=0, le=1)
+
+    def read(self, param: str) -> Pose:
+        """The value the rest of the server works with. Raises ChatPoseError invalid_pose."""
+        try:
+            return Pose.from_json(self.model_dump())
+        except PoseError as error:
+            raise ChatPoseError("invalid_pose", str(error), param=param) from error
+
+
+class Message(Wire):
+    """One earlier turn. ``poses``: those the assistant gave in it."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Text
+    poses: list[PoseJson] = Field(default=[], max_length=MAX_CANDIDATES)
+
+    def read(self, param: str) -> ChatTurn:
+        """The engine's turn."""
+        return ChatTurn(self.role, self.content, tuple(p.read(f"{param}.poses") for p in self.poses))
+
+
+# A prompt's length is checked by the engine, whose sentence is clearer than a validator's; the schema only says it.
+Prompt: TypeAlias = Annotated[Text, WithJsonSchema({"type": "string", "maxLength": MAX_PROMPT_CHARS})]
+ImageField: TypeAlias = Annotated[
+    str, Field(max_length=_MAX_IMAGE_CHARS, description="PNG, JPEG or WebP: base64, or a data: URL. Never an address.")
+]
+
+
+class PoseFields(Wire):
+    """What the task ``pose`` takes."""
+
+    prompt: Prompt = ""
+    messages: list[Message] = Field(default=[], max_length=MAX_MESSAGES)
+    image: ImageField | None = None
+    current: PoseJson | None = None
+    candidates: int = Field(default=1, ge=1, le=MAX_CANDIDATES)
+    seed: Seed = 0
+    refine: bool = True
+    person: int = Field(default=0, ge=0, le=63)
+
+    def read(self) -> PoseRequest:
+        """The engine's request. Raises ChatPoseError."""
+        return PoseRequest(
+            prompt=self.prompt,
+            messages=tuple(m.read(f"messages.{i}") for i, m in enumerate(self.messages)),
+            image=None if self.image is None else read_image(self.image),
+            current=None if self.current is None else self.current.read("current"),
+            candidates=self.candidates,
+            seed=self.seed,
+            refine=self.refine,
+            person=self.person,
+        )
+
+
+class PoseTask(PoseFields):
+    """Words (and perhaps a picture) -> poses."""
+
+    task: Literal["pose"]
+
+
+JobRequest: TypeAlias = PoseTask
+
+
+_DATA_URL: Final = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.IGNORECASE)
+
+
+def read_image(text: str, param: str = "image") -> Picture:
+    """A ``data:`` URL or bare base64, its header checked. Raises ChatPoseError. No address or path is opened."""
+    head = _DATA_URL.match(text)
+    body = text[head.end() :] if head else text
+    if re.match(r"(?i)\s*(?:[a-z][a-z0-9+.\-]{1,20}:|[/\\.~])", body):
+        raise ChatPoseError(
+            "invalid_image",
+            "Pictures are read only from the request itself, never from an address or a file.",
+            hint="Send the PNG, JPEG or WebP as base64 or as a data: URL.",
+            param=param,
+        )
+    try:
+        data = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ChatPoseError(
+            "invalid_image", "The picture is not valid base64.", hint="Send it as base64 or a data: URL.", param=param
+        ) from error
+    return Picture.check(data)
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+class ErrorJson(BaseModel):
+    """What went wrong: ``code`` from the documented table, two sentences for people, the field to blame."""
+
+    code: Literal[tuple(CODES)]  # pyright: ignore[reportInvalidTypeForm] - the table is the documentation
+    message: str
+    hint: str | None
+    param: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorJson
+
+
+class Health(BaseModel):
+    """GET /health."""
+
+    service: Literal["chatpose"] = "chatpose"
+    status: Literal["ready", "loading", "error"]
+    api: Literal[1] = 1
+    version: str
+    stage: str | None = None
+    fraction: float | None = None
+
+
+class JobJson(BaseModel):
+    """A job at one moment."""
+
+    id: str
+    task: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    stage: str
+    fraction: float
+    position: int | None
+    text: str
+    result: JsonObject | None
+    error: ErrorJson | None
+
+
+class PoseAnswer(BaseModel):
+    """The answer of the task ``pose``. ``timings``: seconds by stage."""
+
+    text: str
+    poses: list[PoseJson]
+    model: str
+    seed: int
+    timings: dict[str, float]
+    posecodes: dict[str, float]
+
+
+class ModelJson(BaseModel):
+    """A model, in OpenAI's list shape plus what matters here."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "chatpose"
+    title: str
+    kind: str
+    licence: str
+    note: str
+    loaded: bool
+    fetched: bool
+    device: str | None
+    dtype: str | None
+
+
+class ModelList(BaseModel):
+    """GET /v1/models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelJson]
+
+
+class LoadRequest(Wire):
+    """POST /v1/models/load: a name of the catalogue (never a path)."""
+
+    model: str = Field(min_length=1, max_length=MAX_ID_CHARS)
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+
+
+class Heartbeat(Wire):
+    """POST /v1/clients/heartbeat. ``leaving``: this client closes and no longer needs the server."""
+
+    client: str = Field(min_length=1, max_length=MAX_ID_CHARS)
+    leaving: bool = False
+
+
+class HeartbeatAnswer(BaseModel):
+    """``clients``: how many are alive. ``alone_s``: the server ends after so many seconds without any, or null."""
+
+    clients: int
+    alone_s: float | None
+
+
+class Empty(Wire):
+    """A POST without anything to say: ``{}``."""

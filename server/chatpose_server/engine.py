@@ -1,0 +1,551 @@
+"""Every task, request -> result: the only file that knows all rooms. Knows no HTTP and no jobs.
+
+A task is pure: the same request, seed and model give the same answer. Rooms are imported when they are first needed;
+one that is missing answers with ``not_available`` instead of keeping the server from starting.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+from .faults import ChatPoseError, Fault, explain, is_out_of_memory
+from .language.base import ChatTurn, LanguageAnswer, LanguageModel, LanguageRequest
+from .pose import Pose
+from .progress import Cancelled, Progress, no_progress
+from .skeleton import JOINTS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_log = logging.getLogger("chatpose.engine")
+
+MAX_PROMPT_CHARS: Final = 8000
+MAX_CANDIDATES: Final = 16
+MAX_IMAGE_PIXELS: Final = 40_000_000  # Pillow itself only warns at 89 and refuses at 179 million
+_IMAGE_SIDE: Final = 2048  # pixels; no model here sees more, and a queue of full photographs would fill the memory
+_IMAGE_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+
+OnText: TypeAlias = Callable[[str], None]
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+class Loader(Protocol):
+    """Makes a language model ready; slow. Raises errors written for people, and Cancelled through ``progress``."""
+
+    def __call__(self, name: str, quantize: str, progress: Progress) -> LanguageModel:
+        """Loads ``name`` (of the catalogue, or a path)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """What the host is doing. ``name``: the model that is, or is being, loaded, or was asked for last."""
+
+    state: Literal["empty", "loading", "ready", "error"]
+    name: str | None = None
+    stage: str = ""
+    fraction: float = 0.0
+    fault: Fault | None = None
+
+
+class ModelHost:
+    """Holds the one loaded language model. Loads in the background; a model in use is never pulled away."""
+
+    def __init__(self, loader: Loader, default: str | None = None, quantize: str = "none") -> None:
+        self._loader = loader
+        self._in_use = threading.Lock()  # held while a model answers, is loaded or is dropped
+        self._state = threading.Condition()
+        self._status = ModelStatus("empty", default)
+        self._quantize = quantize
+        self._model: LanguageModel | None = None
+        self._ticket = 0  # counts load and unload requests; only the newest may finish
+
+    @property
+    def status(self) -> ModelStatus:
+        """What the host is doing now."""
+        with self._state:
+            return self._status
+
+    @property
+    def model(self) -> LanguageModel | None:
+        """The loaded model, for reading its name and device only."""
+        with self._state:
+            return self._model
+
+    def load(self, name: str | None = None, quantize: str | None = None) -> None:
+        """Starts to load ``name`` (default: the model asked for last) and returns at once. A load in progress of
+        another model is given up; one of the same model goes on.
+        """
+        with self._state:
+            wanted = name or self._status.name
+            if wanted is None:
+                raise ChatPoseError(
+                    "no_model", "No model was chosen.", hint="Start the server with --model, or load one."
+                )
+            how = self._quantize if quantize is None else quantize
+            if self._status.state in ("loading", "ready") and (wanted, how) == (self._status.name, self._quantize):
+                return
+            self._quantize = how
+            self._ticket += 1
+            ticket = self._ticket
+            self._set(ModelStatus("loading", wanted, "Starting", 0.0))
+        threading.Thread(target=self._load, args=(wanted, how, ticket), name="chatpose-load", daemon=True).start()
+
+    def unload(self) -> None:
+        """Drops the model, after the answer it may be giving, or gives up a load. A later request loads it again."""
+        with self._state:
+            self._ticket += 1
+            self._set(replace(self._status, state="empty", stage="", fraction=0.0, fault=None))
+            if self._model is None:
+                return
+        with self._in_use:
+            self._drop()
+
+    @contextmanager
+    def use(self, progress: Progress = no_progress) -> Generator[LanguageModel]:
+        """The loaded model, for one caller at a time; loads it first if need be, and waits for that.
+
+        Raises ChatPoseError no_model or the error that loading ended with.
+        """
+        if self.status.state in ("empty", "error"):
+            self.load()
+        model = self._wait(progress)
+        try:
+            yield model
+        finally:
+            self._in_use.release()
+
+    def changed(self, timeout: float) -> ModelStatus:
+        """Waits up to ``timeout`` seconds for the status to change, and returns it."""
+        with self._state:
+            self._state.wait(timeout)
+            return self._status
+
+    def _wait(self, progress: Progress) -> LanguageModel:
+        """Comes back with the model, and with ``_in_use`` held."""
+        while True:
+            status = self.status
+            if status.state == "loading":
+                progress(status.stage or "Loading the model", 0.0)
+                self.changed(0.2)
+                continue
+            if status.state == "error" and status.fault is not None:
+                raise ChatPoseError(status.fault.code, status.fault.message, hint=status.fault.hint)
+            if self._in_use.acquire(timeout=0.2):
+                if self._model is not None:
+                    return self._model
+                self._in_use.release()
+                if self.status.state == "empty":  # unloaded while this request waited
+                    self.load()
+            progress("Waiting for the model", 0.0)
+
+    def _load(self, name: str, quantize: str, ticket: int) -> None:
+        def progress(stage: str, fraction: float) -> None:
+            with self._state:
+                if ticket != self._ticket:
+                    raise Cancelled
+                self._set(ModelStatus("loading", name, stage, fraction))
+
+        with self._in_use:
+            try:
+                progress("Starting", 0.0)
+                self._drop()
+                model = self._loader(name, quantize, progress)
+            except Cancelled:
+                return
+            except BaseException as error:  # noqa: BLE001 - a model that cannot be loaded must not stop the server
+                fault = explain(error)
+                with self._state:
+                    if ticket == self._ticket:
+                        self._set(ModelStatus("error", name, "", 0.0, fault))
+                return
+            with self._state:
+                if ticket == self._ticket:
+                    self._model = model
+                    self._set(ModelStatus("ready", name, "Ready", 1.0))
+                    return
+            model.unload()
+
+    def _drop(self) -> None:
+        with self._state:
+            model, self._model = self._model, None
+        if model is not None:
+            model.unload()
+        free_memory()
+
+    def _set(self, status: ModelStatus) -> None:
+        self._status = status
+        self._state.notify_all()
+
+
+def load_from_catalogue(name: str, quantize: str, progress: Progress) -> LanguageModel:
+    """The real Loader: a name of the catalogue, or (from the command line only) a folder or file."""
+    language = room("language")
+    if not hasattr(language, "load_language_model"):
+        raise ChatPoseError("not_available", "This installation cannot load language models.", hint=_DOCTOR)
+    return language.load_language_model(name, device="auto", quantize=quantize, progress=progress)
+
+
+def free_memory() -> None:
+    """Gives memory back to the system and to the GPU's other users (Cycles, above all)."""
+    gc.collect()
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+# -- rooms -------------------------------------------------------------------------------------------------------------
+_DOCTOR: Final = "Run 'chatpose-server doctor' to see what is missing."
+
+
+def room(name: str) -> ModuleType:
+    """A room's package. Raises ChatPoseError not_available where it does not exist or cannot be loaded."""
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ChatPoseError:
+        raise
+    except Exception as error:  # a broken optional room must not take the others with it
+        _log.warning("room", extra={"room": name, "why": f"{type(error).__name__}: {error}"})
+        raise ChatPoseError(
+            "not_available", f"The part '{name}' of the server is not installed or cannot be loaded.", hint=_DOCTOR
+        ) from error
+
+
+def offers(name: str, function: str) -> bool:
+    """Whether a room is there and has this function."""
+    try:
+        return callable(getattr(room(name), function, None))
+    except ChatPoseError:
+        return False
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture whose header was checked; decoded only where the work is done."""
+
+    data: bytes
+    width: int
+    height: int
+
+    @staticmethod
+    def check(data: bytes) -> Picture:
+        """Reads the header alone. Raises ChatPoseError invalid_image or image_too_large."""
+        image = _open(data)
+        width, height = image.size
+        if width * height > MAX_IMAGE_PIXELS:
+            raise ChatPoseError(
+                "image_too_large",
+                f"The picture has {width} x {height} pixels; at most {MAX_IMAGE_PIXELS // 1_000_000} million are read.",
+                hint="Make the picture smaller.",
+                param="image",
+            )
+        return Picture(data, width, height)
+
+    def decode(self) -> Image:
+        """RGB, upright, its longer side at most 2048 pixels. Raises ChatPoseError invalid_image."""
+        from PIL import ImageOps
+
+        image = _open(self.data)
+        try:
+            image.draft("RGB", (_IMAGE_SIDE, _IMAGE_SIDE))  # lets JPEG decode at a fraction of its size
+            image.load()
+            image = _to_rgb(ImageOps.exif_transpose(image))
+            image.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
+            return image
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise many kinds for damaged files
+            raise _bad_image() from error
+
+
+def _open(data: bytes) -> Image:
+    import PIL.Image
+
+    try:
+        return PIL.Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS)
+    except PIL.Image.DecompressionBombError as error:
+        raise ChatPoseError(
+            "image_too_large", "The picture has far too many pixels.", hint="Make the picture smaller.", param="image"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds for damaged headers
+        raise _bad_image() from error
+
+
+def _bad_image() -> ChatPoseError:
+    return ChatPoseError(
+        "invalid_image",
+        "The picture cannot be read: it is damaged, or not a PNG, JPEG or WebP.",
+        hint="Save it again as PNG or JPEG.",
+        param="image",
+    )
+
+
+def _to_rgb(image: Image) -> Image:
+    """Any mode to RGB: 16-bit grey is scaled (Pillow's own conversion would clip), transparency becomes white."""
+    import PIL.Image
+
+    if image.mode.startswith("I"):
+        import numpy as np
+
+        return PIL.Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = PIL.Image.alpha_composite(ground, image)
+    return image.convert("RGB")
+
+
+# -- describe ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DescribeRequest:
+    """A pose to put into words."""
+
+    pose: Pose
+
+
+@dataclass(frozen=True)
+class DescribeResult:
+    """``posecodes``: what was measured, code name -> degree of truth in 0..1."""
+
+    text: str
+    posecodes: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the wire."""
+        return {"text": self.text, "posecodes": dict(self.posecodes)}
+
+
+# -- pose --------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PoseRequest:
+    """Words, and perhaps a picture or a pose to change. ``person``: which of the people in the picture, 0 = the most
+    prominent. ``want``: ``auto`` lets the model answer in words alone.
+    """
+
+    prompt: str
+    messages: tuple[ChatTurn, ...] = ()
+    image: Picture | None = None
+    current: Pose | None = None
+    candidates: int = 1
+    seed: int = 0
+    refine: bool = True
+    person: int = 0
+    want: Literal["pose", "auto"] = "pose"
+    max_new_tokens: int = 256
+
+
+@dataclass(frozen=True)
+class PoseResult:
+    """``poses``: best first, standing on the ground. ``timings``: seconds by stage. ``posecodes``: as the model
+    read the words: code name -> probability.
+    """
+
+    text: str
+    poses: tuple[Pose, ...]
+    model: str
+    seed: int
+    timings: Mapping[str, float] = field(default_factory=dict[str, float])
+    posecodes: Mapping[str, float] = field(default_factory=dict[str, float])
+    usage: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the wire."""
+        return {
+            "text": self.text,
+            "poses": [pose.to_json() for pose in self.poses],
+            "model": self.model,
+            "seed": self.seed,
+            "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
+            "posecodes": {name: round(float(p), 3) for name, p in self.posecodes.items() if p >= 0.5},
+        }
+
+
+class Engine:
+    """All tasks over one ModelHost. One thread at a time may call the tasks that use the language model."""
+
+    def __init__(self, models: ModelHost) -> None:
+        self.models = models
+
+    def pose(self, request: PoseRequest, progress: Progress = no_progress, on_text: OnText | None = None) -> PoseResult:
+        """Words -> poses. Raises ChatPoseError, the rooms' own errors, and Cancelled through ``progress``."""
+        started = time.perf_counter()
+        check_prompt(request)
+        timings: dict[str, float] = {}
+        with self.models.use(progress) as model:
+            timings["waiting"] = time.perf_counter() - started
+            if request.image is not None and not model.accepts_images:
+                raise ChatPoseError(
+                    "image_not_supported",
+                    f"{model.name} cannot look at pictures.",
+                    hint="Load a model that can, or describe the pose in words.",
+                    param="image",
+                )
+            answer = _answer_within_memory(
+                model,
+                LanguageRequest(
+                    prompt=plain_words(request.prompt),
+                    messages=tuple(replace(turn, content=plain_words(turn.content)) for turn in request.messages),
+                    image=None if request.image is None else request.image.decode(),
+                    current=request.current,
+                    candidates=request.candidates,
+                    seed=request.seed,
+                    want=request.want,
+                    max_new_tokens=request.max_new_tokens,
+                ),
+                progress,
+                on_text,
+            )
+            name = model.name
+        timings.update(answer.timings)
+        poses = answer.poses
+        if request.refine and poses:
+            with _timed(timings, "refine"):
+                poses = _refine(request, answer, progress)
+        with _timed(timings, "ground"):
+            poses = tuple(on_ground(pose) for pose in poses)
+        timings["total"] = time.perf_counter() - started
+        usage = {key: int(answer.debug.get(key, 0)) for key in ("prompt_tokens", "completion_tokens")}
+        return PoseResult(answer.text, poses, name, request.seed, timings, answer.posecodes, usage)
+
+    def describe(self, request: DescribeRequest, progress: Progress = no_progress) -> DescribeResult:
+        """A pose -> words."""
+        raise ChatPoseError("not_available", "This installation cannot describe poses.", hint=_DOCTOR)
+
+    # -- what there is -----------------------------------------------------------------------------------------------
+    def tasks(self) -> dict[str, bool]:
+        """Every task, and whether this installation can do it."""
+        return {"pose": True}
+
+    def priors(self) -> list[str]:
+        """The priors that are installed, the default first."""
+        return []
+
+    def list_models(self) -> list[dict[str, Any]]:
+        """The catalogue's models, and one that was given as a path, in OpenAI's list shape."""
+        from .models import store
+        from .models.catalogue import CATALOGUE
+
+        loaded, status = self.models.model, self.models.status
+        models: list[dict[str, Any]] = []
+        for entry in CATALOGUE.values():
+            here = loaded is not None and status.name == entry.name
+            models.append(
+                {
+                    "id": entry.name, "object": "model", "created": 0, "owned_by": "chatpose",
+                    "title": entry.title, "kind": entry.kind, "licence": entry.licence, "note": entry.note,
+                    "loaded": here, "fetched": here or store.is_ready(entry.name),
+                    "device": loaded.device if here and loaded is not None else None,
+                    "dtype": loaded.dtype if here and loaded is not None else None,
+                }
+            )  # fmt: skip
+        if loaded is not None and not any(model["loaded"] for model in models):
+            models.append(
+                {
+                    "id": loaded.name, "object": "model", "created": 0, "owned_by": "user",
+                    "title": loaded.name, "kind": "language", "licence": loaded.licence, "note": "given as a path",
+                    "loaded": True, "fetched": True, "device": loaded.device, "dtype": loaded.dtype,
+                }
+            )  # fmt: skip
+        return models
+
+    def check_model_name(self, name: str) -> None:
+        """Raises ChatPoseError model_not_found for anything but a language model of the catalogue."""
+        from .models.catalogue import CATALOGUE
+
+        known = [entry.name for entry in CATALOGUE.values() if entry.kind == "language"]
+        if name not in known:
+            raise ChatPoseError(
+                "model_not_found",
+                "There is no language model of this name.",
+                hint=f"Known: {', '.join(known)}.",
+                param="model",
+            )
+
+
+def check_prompt(request: PoseRequest) -> None:
+    """Raises ChatPoseError prompt_empty or prompt_too_long."""
+    if not request.prompt.strip() and request.image is None:
+        raise ChatPoseError(
+            "prompt_empty",
+            "There is nothing to pose from: the prompt is empty.",
+            hint="Say what the body should do, for example 'a person kneeling with both arms raised'.",
+            param="prompt",
+        )
+    length = len(request.prompt) + sum(len(turn.content) for turn in request.messages)
+    if length > MAX_PROMPT_CHARS:
+        raise ChatPoseError(
+            "prompt_too_long",
+            f"The text has {length:,} characters; at most {MAX_PROMPT_CHARS:,} are read.",
+            hint="Shorten it, or start a new conversation.",
+            param="prompt",
+        )
+
+
+_TAG: Final = re.compile(r"<(?=[|/]{0,2}\s*\w+\s*\|?>)")
+
+
+def plain_words(text: str) -> str:
+    """Text in which nothing reads as a model's special token (``<POSE>``, ``<image>``, ``<|im_end|>``, ``</s>``)."""
+    return _TAG.sub("\u2039", text)
+
+
+def on_ground(pose: Pose) -> Pose:
+    """The pose with the translation that puts the body's lowest point on y = 0, where it has none of its own."""
+    if pose.transl is not None:
+        return pose
+    from .body.model import default_body
+
+    transl = default_body().ground_transl(pose.matrot(JOINTS)[None])[0].tolist()
+    return pose.with_transl(transl)
+
+
+def _answer_within_memory(
+    model: LanguageModel, request: LanguageRequest, progress: Progress, on_text: OnText | None
+) -> LanguageAnswer:
+    """Asks for all candidates at once; when memory runs out, for half as many at a time."""
+    size = request.candidates
+    while True:
+        try:
+            return _answer_in_batches(model, request, size, progress, on_text)
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        size = (size + 1) // 2  # outside the handler, so that the failed call's tensors are no longer referred to
+        free_memory()
+
+
+def _answer_in_batches(
+    model: LanguageModel, request: LanguageRequest, size: int, progress: Progress, on_text: OnText | None
+) -> LanguageAnswer:
+    first = model.answer(replace(request, candidates=min(size, request.candidates)), progress, on_text)
+    poses = list(first.poses)
+    for start in range(size, request.candidates, size):
+        part = replace(request, candidates=min(size, request.candidates - start), seed=request.seed + start)
+        poses += model.answer(part, progress).poses
+    return replace(first, poses=tuple(poses)) if size < request.candidates else first
+
+
+def _refine(request: PoseRequest, answer: LanguageAnswer, progress: Progress) -> tuple[Pose, ...]:
+    return answer.poses
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Generator[None]:
+    started = time.perf_counter()
+    yield
+    timings[stage] = time.perf_counter() - started

@@ -1,0 +1,62 @@
+"""A whole server in this process, with a fake model behind it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from chatpose_server.api.app import Clients, Service, make_app
+from chatpose_server.api.guard import Access
+from chatpose_server.engine import Engine, ModelHost
+from chatpose_server.jobs import JobQueue, Limits
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from ..fakes import FakeModel
+
+TOKEN = "t" * 43
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@dataclass
+class Served:
+    """The client, and what is behind it."""
+
+    http: TestClient
+    model: FakeModel
+    host: ModelHost
+    jobs: JobQueue
+    app: FastAPI
+    service: Service
+
+    def job(self, **body):
+        answer = self.http.post("/v1/jobs", json={"task": "pose", "prompt": "kneel"} | body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def over(self, job_id, wait=10):
+        return self.http.get(f"/v1/jobs/{job_id}", params={"wait": wait}).json()
+
+
+@contextmanager
+def serving(limits=None, model=None, alone_s=None, load=True):
+    model = model or FakeModel()
+    host = ModelHost(lambda name, quantize, progress: model, "fake")
+    jobs = JobQueue(limits or Limits())
+    access = Access(TOKEN)
+    access.allow(("127.0.0.1", "localhost", "::1"), 7673)
+    service = Service(Engine(host), jobs, access, Clients(alone_s), stop_grace_s=0.2)
+    app = make_app(service)
+    with TestClient(app, base_url="http://127.0.0.1:7673", headers=HEADERS, raise_server_exceptions=False) as http:
+        if load:
+            host.load()
+            while host.status.state == "loading":
+                host.changed(0.05)
+        yield Served(http, model, host, jobs, app, service)
+
+
+@pytest.fixture
+def served():
+    with serving() as s:
+        yield s

@@ -1,0 +1,76 @@
+"""A language model for tests: quick, deterministic, scriptable. The real ones are tested in their own room."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import torch
+from chatpose_server import rotations as rot
+from chatpose_server.language.base import LanguageAnswer, LanguageRequest
+from chatpose_server.pose import Pose
+from chatpose_server.progress import no_progress
+
+TEXT = "The pose is <POSE> ."
+
+
+@dataclass
+class FakeModel:
+    """Answers with a bent knee whose angle depends on the prompt and the seed.
+
+    Words in the prompt steer it: SLOW takes many small steps until it is cancelled, STUCK never looks at the progress,
+    CRASH raises, OOM runs out of memory for more than one candidate, OOMALWAYS for any, CHAT gives no pose.
+    """
+
+    name: str = "fake"
+    device: str = "cpu"
+    dtype: str = "float32"
+    licence: str = "GPL-3.0-or-later"
+    accepts_images: bool = True
+    step_s: float = 0.005
+    seen: list[LanguageRequest] = field(default_factory=list)
+    keep: bool = True
+    unloaded: bool = False
+    running: int = 0
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, request, progress=no_progress, on_text=None):
+        self.running += 1
+        try:
+            return self._answer(request, progress, on_text)
+        finally:
+            self.running -= 1
+
+    def _answer(self, request, progress, on_text):
+        assert self.running == 1, "two threads at once in one model"
+        assert not self.unloaded
+        if self.keep:
+            self.seen.append(request)
+        progress("Reading the words", 0.1)
+        words = request.prompt
+        if "CRASH" in words:
+            raise ZeroDivisionError("secret details")
+        if "EXIT" in words:
+            raise SystemExit(3)
+        if "OOMALWAYS" in words or ("OOM" in words and request.candidates > 1):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        if "STUCK" in words:
+            self.release.wait(10)
+        steps = 2000 if "SLOW" in words else 3
+        for i in range(steps):
+            time.sleep(self.step_s if "SLOW" in words else 0)
+            progress("Thinking", 0.1 + 0.9 * i / steps)
+            if on_text is not None and i < 20:
+                on_text(TEXT[: min(len(TEXT), 2 * i)])
+        if "CHAT" in words and request.want == "auto":
+            return LanguageAnswer("Hello.", debug={"prompt_tokens": 7, "completion_tokens": 2})
+        poses = []
+        for i in range(request.candidates):
+            angle = (len(words) * 31 + request.seed * 7 + i * 3) % 100 / 100
+            quat = rot.rotvec_to_quat(torch.tensor([angle, 0.0, 0.0])).tolist()
+            poses.append(Pose({"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": tuple(quat)}, score=0.5))
+        return LanguageAnswer(TEXT, tuple(poses), timings={"forward": 0.001}, debug={"prompt_tokens": 7})
+
+    def unload(self):
+        self.unloaded = True
