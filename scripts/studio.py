@@ -7,7 +7,11 @@ what is in the air, in a few seconds without a graphics card.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -58,7 +62,23 @@ def render(scene: bpy.types.Scene, file: Path) -> None:
     cycles.use_light_tree = False
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Medium High Contrast"
-    bpy.ops.render.render(write_still=True, scene=scene.name)
+    with _silence():
+        bpy.ops.render.render(write_still=True, scene=scene.name)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Cycles prints a line for every step, from C, past Python's own output."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def _world_points(body: bpy.types.Object) -> list[Vector]:

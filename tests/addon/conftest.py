@@ -20,8 +20,10 @@ import pytest
 USER_FOLDER = Path(tempfile.mkdtemp(prefix="chatpose-test-"))
 os.environ["BLENDER_USER_RESOURCES"] = str(USER_FOLDER / "blender")  # read once, by "import bpy"
 
-import addon_utils  # noqa: E402
 import bpy  # noqa: E402
+
+# isort: split
+import addon_utils  # noqa: E402  # exists once bpy is imported
 
 import build_addon  # noqa: E402
 
