@@ -17,7 +17,7 @@ class ChatPosePreferences(bpy.types.AddonPreferences):
     )
     token: StringProperty(
         name="Token",
-        description="Secret that the server asks for. Leave it empty to read the file that a server on this computer writes",
+        description="What the server asks for. Leave it empty to read the file that a server on this computer writes",
         subtype="PASSWORD",
     )
     token_file: StringProperty(

@@ -43,6 +43,9 @@ _STATE_OF_ERROR: Final[dict[str, State]] = {
 }
 
 
+_NOTHING_KNOWN: Final = Capabilities()
+
+
 @dataclass(frozen=True)
 class Connection:
     """``text`` is one sentence for the panel; ``fraction`` is 0..1 while loading; ``max_prompt`` in characters."""
@@ -51,7 +54,7 @@ class Connection:
     text: str = "Press Check Connection to look for the server."
     fraction: float = 0.0
     version: str = ""
-    capabilities: Capabilities = Capabilities(frozenset())
+    capabilities: Capabilities = _NOTHING_KNOWN
 
     @property
     def title(self) -> str:
@@ -81,8 +84,10 @@ class Connection:
     def after_error(self, error: http.ClientError, *, in_mid_job: bool = False) -> Connection:
         """A request failed. One that failed in the middle of a job means that a server was there and is gone."""
         state = _STATE_OF_ERROR.get(error.code)
-        if state is None:  # the server or the job is at fault, the connection is not
-            return self if isinstance(error, http.ServerFaultError) else replace(self, state=State.ERROR, text=str(error))
+        if isinstance(error, http.ServerFaultError):  # the job is at fault, the connection is not
+            return self
+        if state is None:
+            return replace(self, state=State.ERROR, text=str(error), fraction=0.0)
         if in_mid_job and state is State.OFF:
             state = State.LOST
         return replace(self, state=state, text=str(error), fraction=0.0)
@@ -91,7 +96,7 @@ class Connection:
 def from_health(health: Health, capabilities: Capabilities | None = None) -> Connection:
     """A server answered: is it ready, loading, starting or broken?"""
     if health.status == "ready":
-        caps = capabilities or Capabilities(frozenset())
+        caps = capabilities or _NOTHING_KNOWN
         return Connection(State.READY, _ready_text(caps), 1.0, health.version, caps)
     if health.status == "loading":
         stage = health.stage or "Loading the model"

@@ -255,7 +255,7 @@ class Health:
 class Capabilities:
     """The part of ``GET /v1/capabilities`` that the panel shows and decides by."""
 
-    tasks: frozenset[str]
+    tasks: frozenset[str] = frozenset()
     model: str = ""
     max_prompt: int = MAX_PROMPT
 
@@ -264,16 +264,12 @@ class Capabilities:
         """Lenient: what is missing is unknown, not an error, so that an older server still poses."""
         caps = _mapping(data, "capabilities")
         tasks = caps.get("tasks")
-        names = frozenset(str(task) for task in tasks) if isinstance(tasks, Sequence | Mapping) else frozenset[str]()
-        models = caps.get("models")
-        model = ""
-        if isinstance(models, Sequence) and not isinstance(models, str):
-            entries = [m for m in models if isinstance(m, Mapping)]
-            best = next((m for m in entries if m.get("loaded")), entries[0] if entries else None)
-            model = "" if best is None else _text(best.get("name") or best.get("id"))
+        names = frozenset(str(task) for task in tasks) if isinstance(tasks, Sequence | Mapping) else frozenset()
+        model = caps.get("model")
+        name = _text(model.get("name")) if isinstance(model, Mapping) else ""
         limits = caps.get("limits")
-        limit = limits.get("max_prompt_chars") if isinstance(limits, Mapping) else None
-        return Capabilities(names, model, limit if isinstance(limit, int) and limit > 0 else MAX_PROMPT)
+        limit = limits.get("prompt_chars") if isinstance(limits, Mapping) else None
+        return Capabilities(names, name, limit if isinstance(limit, int) and limit > 0 else MAX_PROMPT)
 
 
 @dataclass(frozen=True)

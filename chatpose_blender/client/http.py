@@ -140,7 +140,7 @@ def parse_address(address: str) -> tuple[str, str]:
     except ValueError as error:
         raise BadAddressError(f"'{text[:60]}' is not a server address; use one like {DEFAULT_ADDRESS}.") from error
     plain = not (parts.username or parts.password or parts.query or parts.fragment) and parts.path in {"", "/"}
-    if parts.scheme not in {"http", "https"} or not host or not plain:
+    if parts.scheme not in {"http", "https"} or not host or not plain or any(c.isspace() for c in host):
         raise BadAddressError(f"'{text[:60]}' is not a server address; use one like {DEFAULT_ADDRESS}.")
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else ""), host
@@ -277,13 +277,15 @@ class Client:
                 raw = self._body(response)
                 status, retry_after = response.status_code, response.headers.get("Retry-After", "")
         except requests.exceptions.ConnectTimeout as error:
-            raise ServerSilentError(f"Nothing answers at {self.base}; check the address and the firewall.", str(error)) from error
+            sentence = f"Nothing answers at {self.base}; check the address and the firewall."
+            raise ServerSilentError(sentence, str(error)) from error
         except requests.exceptions.Timeout as error:
             raise ServerSilentError(
                 f"The server at {self.base} takes too long to answer; try again or restart it.", str(error)
             ) from error
         except requests.exceptions.SSLError as error:
-            raise BadAddressError(f"The certificate of {self.base} is not trusted; check the address.", str(error)) from error
+            sentence = f"The certificate of {self.base} is not trusted; check the address."
+            raise BadAddressError(sentence, str(error)) from error
         except requests.exceptions.ConnectionError as error:
             raise self._connection_error(error) from error
         except requests.exceptions.RequestException as error:
@@ -306,7 +308,8 @@ class Client:
             parts.append(chunk)
         plain = "Content-Encoding" not in response.headers  # a compressed answer's length counts other bytes
         if plain and announced.isdigit() and size < int(announced) and response.request.method != "HEAD":
-            raise AnswerCutOffError(f"The answer from {self.base} was cut off; try again.", f"{size} of {announced} bytes")
+            sentence = f"The answer from {self.base} was cut off; try again."
+            raise AnswerCutOffError(sentence, f"{size} of {announced} bytes")
         return b"".join(parts)
 
     def _parse(self, raw: bytes, status: int) -> object:
@@ -331,7 +334,8 @@ class Client:
         details = f"HTTP {status}" + (f", {failure.code}: {failure.message} {failure.hint}" if failure else "")
         if status in {401, 403} and (failure is None or "token" in failure.code or failure.code == "unauthorized"):
             return WrongTokenError(
-                "The server does not accept the token; set it in the add-on's preferences or restart the server.", details
+                "The server does not accept the token; set it in the add-on's preferences or restart the server.",
+                details,
             )
         if status == 429:
             seconds = float(retry_after) if retry_after.isdigit() else 5.0
@@ -341,7 +345,8 @@ class Client:
         if failure is None:
             return self._not_chatpose(details)
         if status == 404 and "job" in failure.code:
-            return JobForgottenError("The server no longer knows this job, perhaps it was restarted; try again.", details)
+            sentence = "The server no longer knows this job, perhaps it was restarted; try again."
+            return JobForgottenError(sentence, details)
         if status == 503 and failure.code in {"loading", "starting", "model_loading"}:
             return ServerLoadingError("The server is still loading its model; try again in a moment.", details)
         return ServerFaultError(failure_sentence(failure.message, failure.hint), failure.code, details)
@@ -352,13 +357,15 @@ class Client:
             return ServerOffError(
                 f"The ChatPose server is not running at {self.base}; start it or check the address.", text
             )
-        if "BadStatusLine" in text or "HTTP/0.9" in text or "IncompleteRead" not in text and "Invalid" in text:
-            return self._not_chatpose(text)
-        return AnswerCutOffError(f"The connection to {self.base} broke off before the answer was whole; try again.", text)
+        if "BadStatusLine" in text or "LineTooLong" in text:
+            return self._not_chatpose(text)  # something listens that does not speak HTTP
+        sentence = f"The connection to {self.base} broke off before the answer was whole; try again."
+        return AnswerCutOffError(sentence, text)
 
     def _not_chatpose(self, details: str) -> NotChatPoseError:
         return NotChatPoseError(
-            f"The program at {self.base} is not a ChatPose server; change the port in the add-on's preferences.", details
+            f"The program at {self.base} is not a ChatPose server; change the port in the add-on's preferences.",
+            details,
         )
 
     def _too_large(self) -> AnswerTooLargeError:

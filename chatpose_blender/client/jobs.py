@@ -11,12 +11,22 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from . import connection as conn
 from .contract import Capabilities, Health, JobStatus, Request, Result
-from .http import AnswerCutOffError, Client, ClientError, Endpoint, JobForgottenError, ServerOffError, ServerSilentError
+from .http import (
+    AnswerCutOffError,
+    Client,
+    ClientError,
+    Endpoint,
+    JobForgottenError,
+    ServerOffError,
+    ServerSilentError,
+    failure_sentence,
+)
 
 LONG_POLL_SECONDS: Final = 0.5  # the server answers at once when a job ends; this is how often progress is renewed
 LOADING_LOOK_SECONDS: Final = 0.7  # between looks at a server that loads its model
@@ -147,9 +157,9 @@ class Jobs:
             self._inbox.get_nowait()
 
     # -- worker threads --------------------------------------------------------------------------------------------
-    def _start(self, target: object, *args: object) -> None:
+    def _start(self, target: Callable[..., None], *args: object) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=target, args=args, name="chatpose", daemon=True)  # type: ignore[arg-type]
+        thread = threading.Thread(target=target, args=args, name="chatpose", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -194,7 +204,8 @@ class Jobs:
         if status.result is not None:
             self._inbox.put(Finished(job.handle, status.result))
         elif status.state == "cancelled":
-            self._inbox.put(Failed(job.handle, "The server cancelled this job; try again.", "cancelled", cancelled=True))
+            sentence = "The server cancelled this job; try again."
+            self._inbox.put(Failed(job.handle, sentence, "cancelled", cancelled=True))
         else:
             self._inbox.put(_failure(job.handle, status))
 
@@ -235,20 +246,18 @@ def _capabilities(client: Client, health: Health) -> Capabilities | None:
     return client.capabilities() if health.status == "ready" else None
 
 
-def _persist(ask: object, stop: threading.Event) -> JobStatus:
+def _persist(ask: Callable[[], JobStatus], stop: threading.Event) -> JobStatus:
     """Repeats a request that may be repeated: submitting has an idempotency key and looking changes nothing."""
     for pause in RETRY_PAUSES:
         try:
-            return ask()  # type: ignore[operator]
+            return ask()
         except (ServerOffError, AnswerCutOffError):
             if stop.wait(pause):
                 break
-    return ask()  # type: ignore[operator]
+    return ask()
 
 
 def _failure(handle: str, status: JobStatus) -> Failed:
-    from .http import failure_sentence
-
     if status.failure is None:
         return Failed(handle, "The server could not do this and did not say why; look at its own window.", "failed")
     sentence = failure_sentence(status.failure.message, status.failure.hint)

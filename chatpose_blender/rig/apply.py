@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from .rotations import Array
 if TYPE_CHECKING:
     import bpy
 
-Quats = Mapping[str, tuple[float, float, float, float]]
+Quat: TypeAlias = tuple[float, float, float, float]
+Quats: TypeAlias = Mapping[str, Quat]
 
 MIN_JOINTS: Final = 20  # of the 22 body joints; an armature with fewer is another family's
 _FLOOR_TOLERANCE: Final = 0.05  # of the body's height: rest soles so near to the object's origin stand on it
@@ -53,8 +54,8 @@ class Options:
 class Binding:
     """An armature's bones by SMPL-X joint, with what turns the one's rotations into the other's.
 
-    ``names``: J joints, ``bones``: J bone names, ``turn`` (J, 4): M^-1 B of each bone as a quaternion, ``basis`` (3, 3):
-    SMPL-X's axes in armature space.
+    ``names``: J joints, ``bones``: J bone names, ``turn`` (J, 4): M^-1 B of each bone as a quaternion, ``basis``
+    (3, 3): SMPL-X's axes in armature space.
     """
 
     names: tuple[str, ...]
@@ -98,7 +99,7 @@ def bind(armature: bpy.types.Object) -> Binding:
     return Binding(tuple(by_joint), tuple(by_joint.values()), turn, basis)
 
 
-def read_pose(armature: bpy.types.Object, binding: Binding | None = None) -> dict[str, tuple[float, float, float, float]]:
+def read_pose(armature: bpy.types.Object, binding: Binding | None = None) -> dict[str, Quat]:
     """The rig's pose as local joint rotations in SMPL-X's frame, by joint name."""
     binding = binding or bind(armature)
     pose_bones = armature.pose.bones
@@ -107,12 +108,12 @@ def read_pose(armature: bpy.types.Object, binding: Binding | None = None) -> dic
     return {name: tuple(q) for name, q in zip(binding.names, quats.tolist(), strict=True)}
 
 
-def mirrored(joints: Quats) -> dict[str, tuple[float, float, float, float]]:
+def mirrored(joints: Quats) -> dict[str, Quat]:
     """The pose in a mirror."""
     return {smplx.mirror_name(name): (w, x, -y, -z) for name, (w, x, y, z) in joints.items()}
 
 
-def mixed(now: Quats, joints: Quats, options: Options) -> dict[str, tuple[float, float, float, float]]:
+def mixed(now: Quats, joints: Quats, options: Options) -> dict[str, Quat]:
     """The joint rotations to write: the new pose as the options want it, over the rig's pose ``now``.
 
     Joints that the pose does not speak for, or that are not asked for, are left out.
@@ -161,7 +162,7 @@ def apply_pose(
 # -- a bone's own rotation mode --------------------------------------------------------------------------------------
 
 
-def get_quat(bone: bpy.types.PoseBone) -> tuple[float, float, float, float]:
+def get_quat(bone: bpy.types.PoseBone) -> Quat:
     """A pose bone's rotation, whatever its mode."""
     if bone.rotation_mode == "QUATERNION":
         q = bone.rotation_quaternion.normalized()
@@ -175,7 +176,7 @@ def get_quat(bone: bpy.types.PoseBone) -> tuple[float, float, float, float]:
     return (q.w, q.x, q.y, q.z)
 
 
-def set_quat(bone: bpy.types.PoseBone, quat: tuple[float, float, float, float] | list[float]) -> None:
+def set_quat(bone: bpy.types.PoseBone, quat: Quat | list[float]) -> None:
     """Sets a pose bone's rotation in its own mode, on the side nearest to what it was, and never changes the mode."""
     from mathutils import Quaternion
 
@@ -212,13 +213,13 @@ _RELAXED_CURL: Final = {1: 0.35, 2: 0.45, 3: 0.3}  # radians by finger joint: a 
 _RELAXED_BY_FINGER: Final = {"index": 0.75, "middle": 0.95, "ring": 1.1, "pinky": 1.2, "thumb": 0.35}
 
 
-def _hands(kind: str) -> dict[str, tuple[float, float, float, float]]:
+def _hands(kind: str) -> dict[str, Quat]:
     """Finger rotations for ``FLAT`` and ``RELAXED``; nothing for ``KEEP``."""
     if kind == "FLAT":
         return dict.fromkeys(smplx.HAND_JOINTS, rot.IDENTITY)
     if kind != "RELAXED":
         return {}
-    quats: dict[str, tuple[float, float, float, float]] = {}
+    quats: dict[str, Quat] = {}
     for side, sign in (("left", -1.0), ("right", 1.0)):
         for finger in smplx.FINGERS:
             for i in (1, 2, 3):

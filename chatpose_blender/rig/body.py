@@ -137,16 +137,16 @@ def bone_tails(heads: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.fl
         if child is not None:
             tail = heads[child]
         elif name in smplx.FACE_JOINTS:
-            tail = head + (0.0, -_EYE_LENGTH, 0.0)  # eyes look ahead and the jaw points at the chin
+            tail = head + np.array([0.0, -_EYE_LENGTH, 0.0])  # eyes look ahead and the jaw points at the chin
         elif name == "head":
-            tail = head + (0.0, 0.0, np.linalg.norm(head - heads["neck"]) * 1.6)
+            tail = head + np.array([0.0, 0.0, np.linalg.norm(head - heads["neck"]) * 1.6])
         elif name.endswith("_foot"):
-            tail = head + (0.0, -np.linalg.norm(head - heads[smplx.PARENT[name]]) * _LEAF_LENGTH, 0.0)
+            tail = head + np.array([0.0, -np.linalg.norm(head - heads[smplx.PARENT[name]]) * _LEAF_LENGTH, 0.0])
         else:
             parent = heads[smplx.PARENT[name]]
             tail = head + (head - parent) * 0.8
         if np.linalg.norm(tail - head) < _MIN_LENGTH:
-            tail = head + (0.0, 0.0, _MIN_LENGTH)
+            tail = head + np.array([0.0, 0.0, _MIN_LENGTH])
         tails[name] = np.asarray(tail)
     return tails
 

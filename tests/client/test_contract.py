@@ -1,0 +1,124 @@
+"""What is read from the wire is checked; what is written keeps the contract."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from chatpose_blender.client.contract import (
+    Capabilities,
+    CompleteRequest,
+    ContractError,
+    DenoiseRequest,
+    DescribeRequest,
+    InterpolateRequest,
+    JobStatus,
+    Pose,
+    PoseRequest,
+    ProjectRequest,
+    Result,
+    SampleRequest,
+    Turn,
+)
+
+REST = Pose({"pelvis": (1.0, 0.0, 0.0, 0.0)})
+
+
+def test_pose_round_trip():
+    pose = Pose({"head": (0.6, 0.8, 0.0, 0.0)}, (0.0, 1.0, 2.0), (0.5,), 0.25)
+    assert Pose.from_json(pose.to_json()) == pose
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {},
+        {"joints": []},
+        {"joints": {"head": [1, 0, 0]}},
+        {"joints": {"head": [1, 0, 0, "0"]}},
+        {"joints": {"head": [0, 0, 0, 0]}},
+        {"joints": {"head": [1, 0, 0, math.nan]}},
+        {"joints": {"head": [1, 0, 0, True]}},
+        {"joints": {}, "transl": [1, 2]},
+        {"joints": {}, "transl": [1, 2, 1e9]},
+        {"joints": {}, "format": "bvh"},
+    ],
+)
+def test_poses_that_are_none(data):
+    with pytest.raises(ContractError):
+        Pose.from_json(data)
+
+
+def test_rounding_is_taken_for_a_unit_quaternion():
+    quat = Pose.from_json({"joints": {"head": [0.71, 0.71, 0, 0]}}).joints["head"]
+    assert math.isclose(sum(c * c for c in quat), 1.0)
+
+
+REQUESTS = [
+    (PoseRequest("sit"), {"task": "pose", "prompt": "sit", "candidates": 1, "seed": 0}),
+    (
+        PoseRequest("more", (Turn("user", "sit"), Turn("assistant", "ok", (REST,))), None, REST, 4, 7),
+        {
+            "task": "pose",
+            "prompt": "more",
+            "candidates": 4,
+            "seed": 7,
+            "messages": [
+                {"role": "user", "content": "sit"},
+                {"role": "assistant", "content": "ok", "poses": [REST.to_json()]},
+            ],
+            "current": REST.to_json(),
+        },
+    ),
+    (DescribeRequest(REST), {"task": "describe", "pose": REST.to_json()}),
+    (SampleRequest(3), {"task": "sample", "count": 3, "seed": 0}),
+    (
+        SampleRequest(3, 1, REST, 0.5),
+        {"task": "sample", "count": 3, "seed": 1, "near": REST.to_json(), "spread": 0.5},
+    ),
+    (ProjectRequest((REST,), 0.5), {"task": "project", "poses": [REST.to_json()], "strength": 0.5}),
+    (
+        InterpolateRequest(((1, REST), (9, REST)), (1, 5, 9)),
+        {
+            "task": "interpolate",
+            "keys": [{"frame": 1, "pose": REST.to_json()}, {"frame": 9, "pose": REST.to_json()}],
+            "frames": [1, 5, 9],
+        },
+    ),
+    (
+        DenoiseRequest((REST,), 24.0, 0.3),
+        {"task": "denoise", "poses": [REST.to_json()], "fps": 24.0, "strength": 0.3},
+    ),
+    (
+        CompleteRequest(REST, ("pelvis",), 2, 1),
+        {"task": "complete", "pose": REST.to_json(), "keep": ["pelvis"], "count": 2, "seed": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "body"), REQUESTS)
+def test_requests(request_, body):
+    assert request_.to_json() == body
+
+
+def test_job_states():
+    queued = JobStatus.from_json({"id": "a", "state": "queued", "position": 3, "fraction": None})
+    assert (queued.position, queued.fraction, queued.finished) == (3, 0.0, False)
+    done = JobStatus.from_json({"id": "a", "state": "done", "result": {"text": "ok", "poses": [REST.to_json()]}})
+    assert done.finished and done.result == Result("ok", (REST,))
+    failed = JobStatus.from_json({"id": "a", "state": "failed", "error": {"code": "c", "message": "m"}})
+    assert failed.finished and failed.failure is not None and failed.failure.message == "m"
+    with pytest.raises(ContractError):
+        JobStatus.from_json({"id": "a", "state": "done"})
+
+
+def test_distances_are_pairs():
+    assert Result.from_json({"distances": {"before": [1, 2], "after": [0, 1]}}).distances == ((1, 0), (2, 1))
+
+
+@pytest.mark.parametrize("data", [{}, {"tasks": None, "model": 3, "limits": []}])
+def test_capabilities_are_lenient(data):
+    assert Capabilities.from_json(data).max_prompt == 8000
