@@ -7,7 +7,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +14,12 @@ import torch
 from torch import Tensor
 
 from .. import rotations as rot
-from ..posecodes.measure import holds
+from ..posecodes.measure import measure, posecodes_hold
 from ..posecodes.vocabulary import POSECODES
 from ..skeleton import BODY_JOINTS, INDEX
 from . import captions
 from .chat_pairs import CHAT
+from .named_poses import NamedPose, read_named
 from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
 from .poselm import Batch
 
@@ -30,6 +30,15 @@ _DULL: Final = re.compile(  # true of nearly every pose, or said by nobody
     r"|_hand=(up|down|forward|out|across|back|hor|over|along|ahead|behind)|@ground|=raised$|_hip=|_ankle=neutral"
     r"|balanced|symmetric|_wrist=straight|head=straight|head=level|spine=straight|pelvis=level|trunk=upright"
     r"|weight=centred|_foot=facing|looking_ahead|feet=apart|_elbow=(above|below|ch|wa|hip|sh|kn|he)|_knee=bent$|_elbow=bent$"
+)
+_SAID_OFTEN: Final = (  # how much more, or less, people speak of some things than of others
+    (re.compile(r"@"), 2.0),
+    (re.compile(r"^(hands|arms|legs|feet|knees|looking|head|weight|lunge|tiptoe)"), 2.5),
+    (re.compile(r"_(elbow|knee)="), 2.0),
+    (re.compile(r"^(left|right)_(arm|leg|hand)="), 2.0),
+    (re.compile(r"^trunk|^spine"), 1.5),
+    (re.compile(r"_(thigh|forearm|upper_arm)="), 0.7),
+    (re.compile(r"_palm=|shoulder=|pelvis=|turned|_foot="), 0.4),
 )
 _PART_OF: Final = tuple(
     (re.compile(pattern), part)
@@ -46,13 +55,10 @@ _PART_OF: Final = tuple(
 )
 
 
-@dataclass(frozen=True)
-class NamedPose:
-    """A solved lexicon entry: ``matrot`` (V, 22, 3, 3) its versions, ``codes`` (N,) 0/1/NaN, wordings."""
-
-    wordings: tuple[str, ...]
-    matrot: Tensor
-    codes: Tensor
+def true_codes(matrot: Tensor) -> Tensor:
+    """(B, 22, 3, 3) -> (B, N) bool: the posecodes that plainly hold, without tolerance."""
+    with torch.no_grad():
+        return posecodes_hold(measure(matrot), 0.0)
 
 
 def part_of(code: str) -> str:
@@ -86,18 +92,18 @@ class CaptionPairs:
         self.code_names = tuple(POSECODES)
         self._sayable = torch.tensor([not _DULL.search(n) and bool(POSECODES[n].terms) for n in self.code_names])
         self._part = [part_of(n) for n in self.code_names]
-        with torch.no_grad():
-            probe = torch.multinomial(self._weights, 3000, generator=torch.Generator().manual_seed(7), replacement=True)
-            share = holds(poses.matrot[probe]).float().mean(0)
+        probe = torch.multinomial(self._weights, 3000, generator=torch.Generator().manual_seed(7), replacement=True)
+        share = true_codes(poses.matrot[probe]).float().mean(0)
         # Rare statements are worth more words; those that hold in most poses are hardly said.
         self._interest = torch.where(self._sayable, (1 / (share + 0.01)).clamp(max=40.0).sqrt(), torch.zeros(()))
+        said_often = [next((w for p, w in _SAID_OFTEN if p.search(n)), 1.0) for n in self.code_names]
+        self._interest = self._interest * torch.tensor(said_often)
+        self._posture = [i for i, n in enumerate(self.code_names) if POSECODES[n].group == "posture"]
         self._interest = torch.where(share > 0.6, torch.zeros(()), self._interest)
 
     @staticmethod
     def from_folder(folder: Path, named: Path | None = None) -> CaptionPairs:
         """Reads poses, and the named poses that ``solve_lexicon`` wrote if there are any."""
-        from .named_poses import read_named
-
         return CaptionPairs(read_folder(folder), read_named(named, tuple(POSECODES)) if named else ())
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
@@ -112,10 +118,10 @@ class CaptionPairs:
         real = self._draw(count, generator)
         base = standing(generator, count)
         limbs, parts = self._transplant(base, real, rng)
-        whole_codes, base_codes, limb_codes = holds(torch.cat([real, base, limbs])).chunk(3)
+        whole_codes, base_codes, limb_codes = true_codes(torch.cat([real, base, limbs])).chunk(3)
         for i, kind in enumerate(kinds):
             if kind == "whole":
-                said = self._choose(whole_codes[i], rng.randint(3, 8), rng)
+                said = self._choose(whole_codes[i], rng.choice((2, 3, 3, 4, 4, 5, 6)), rng)
                 matrot[i] = real[i]
             elif kind == "limbs":
                 about = limb_codes[i] & ~base_codes[i] & self._about(parts[i])
@@ -205,6 +211,10 @@ class CaptionPairs:
         candidates = weight.nonzero()[:, 0].tolist()
         said: list[str] = []
         groups: set[str] = set()
+        postures = [i for i in self._posture if i in candidates]
+        if postures and count > 1 and rng.random() < 0.8:  # who is not simply standing is said to be so, first of all
+            said.append(self.code_names[rng.choice(postures)])
+            groups.add("posture")
         while candidates and len(said) < count:
             at = rng.choices(candidates, [float(weight[c]) for c in candidates])[0]
             candidates.remove(at)

@@ -48,7 +48,7 @@ def caption(codes: Sequence[str], rng: random.Random) -> str:
 
 def frame(text: str, rng: random.Random) -> str:
     """Now and then wraps words in a question of ChatPose's kind."""
-    if rng.random() < 0.2:
+    if rng.random() < 0.12:
         return rng.choice(_QUESTIONS).format(text)
     return text
 
@@ -117,7 +117,7 @@ def _with_list(pieces: Sequence[_Piece], rng: random.Random) -> str:
     who = rng.choice(PEOPLE)
     posture = [p for p in pieces if p[0] == "person"]
     rest = [p for p in pieces if p[0] != "person"]
-    opening = who + (" " + " and ".join(p[1] for p in posture) if posture else rng.choice(["", " standing", ""]))
+    opening = who + (" " + " and ".join(p[1] for p in posture) if posture else "")
     if not rest:
         return opening
     of = _POSSESSIVE.get(who, "the") if rng.random() < 0.5 else ""

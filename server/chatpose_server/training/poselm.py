@@ -35,7 +35,8 @@ _POSITION_WEIGHT: Final = 2.0  # metres against matrix entries: 10 cm at a wrist
 _ANGLE_WEIGHT: Final = 1.0
 _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
-_CODE_WEIGHT: Final = 1.0
+_CODE_WEIGHT: Final = 0.01
+_SLICE: Final = 16  # rows in one forward; more only pads more on a CPU
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,22 @@ class Trainer:
                 last.bias.copy_(torch.log(base / (1 - base)))
 
     # -- one step ------------------------------------------------------------------------------------------------
+    def backward(self, batch: Batch) -> dict[str, float]:
+        """Gradients of a batch, in slices of like length so that little is spent on padding; gives the loss's parts."""
+        order = sorted(range(len(batch.texts)), key=lambda i: len(batch.texts[i]) + 10 * len(batch.replies[i] or ""))
+        parts: dict[str, float] = {}
+        for at in range(0, len(order), _SLICE):
+            index = order[at : at + _SLICE]
+            slice_ = Batch(
+                [batch.texts[i] for i in index], [batch.replies[i] for i in index], batch.matrot[index], batch.codes[index]
+            )
+            share = len(index) / len(order)
+            total, some = self.loss(slice_)
+            (total * share).backward()
+            for key, value in some.items():
+                parts[key] = parts.get(key, 0.0) + value * share
+        return parts
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch and its parts, for the log."""
         sequences, targets = self._tokens(batch)
@@ -148,6 +165,8 @@ class Trainer:
         token_loss = F.cross_entropy(logits, wanted)
         poses = wanted == self.words.pose_id
         state, owner = picked[poses], rows[poses]
+        if not len(owner):  # a slice of plain chat
+            return _TOKEN_WEIGHT * token_loss, {"token": float(token_loss.detach())}
         out = self.head(state)
         pose_loss, choice_loss, worst = _pose_loss(out, batch.matrot[owner])
         total = pose_loss + _TOKEN_WEIGHT * token_loss + _CHOICE_WEIGHT * choice_loss
@@ -155,9 +174,12 @@ class Trainer:
         if self.codes:
             asked = batch.codes[owner]
             known = ~asked.isnan()
-            code_loss = F.binary_cross_entropy_with_logits(self.codes(state)[known], asked[known]) * 10
-            total = total + _CODE_WEIGHT * code_loss
-            parts["codes"] = float(code_loss.detach())
+            if known.any():
+                # Summed over codes: a caption asks for a handful of them, whatever the vocabulary's size is.
+                each = F.binary_cross_entropy_with_logits(self.codes(state), asked.nan_to_num(), reduction="none")
+                code_loss = (each * known).sum() / known.any(1).sum()
+                total = total + _CODE_WEIGHT * code_loss
+                parts["codes"] = float(code_loss.detach())
         return total, parts
 
     def _tokens(self, batch: Batch) -> tuple[list[list[int]], list[list[int]]]:
@@ -180,9 +202,8 @@ class Trainer:
         while self.step < self.settings.steps and time.monotonic() - start < seconds:
             generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step + 1)
             batch = self.source.sample(self.settings.batch, generator)
-            total, parts = self.loss(batch)
             self.optimiser.zero_grad()
-            total.backward()
+            parts = self.backward(batch)
             torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)
             for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
                 group["lr"] = rate * self._schedule()
@@ -262,6 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``chatpose-server train poselm``."""
     parser = argparse.ArgumentParser(prog="chatpose-server train poselm", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of pose files (our npz or AMASS)")
+    parser.add_argument("--named", type=Path, help="solved lexicon (chatpose-server train lexicon)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
     parser.add_argument("--base", default=DEFAULT_LANGUAGE_MODEL)
     parser.add_argument("--steps", type=int, default=Settings.steps)
@@ -281,7 +303,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         bfloat16=not args.float32,
     )  # fmt: skip
     recipe = f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
-    trainer = Trainer(settings, CaptionPairs.from_folder(args.data), args.out, recipe)
+    trainer = Trainer(settings, CaptionPairs.from_folder(args.data, args.named), args.out, recipe)
     if args.resume:
         trainer.resume(args.resume, keep_step=not args.restart_schedule)
     trainer.run(args.seconds)
