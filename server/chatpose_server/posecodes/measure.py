@@ -41,8 +41,24 @@ def measure(local_matrot: Tensor, names: Sequence[str] | None = None) -> Tensor:
     wanted = list(QUANTITIES) if names is None else list(names)
     families = dict.fromkeys(QUANTITIES[n].family for n in wanted)
     view = BodyView(local_matrot)
-    parts = [FAMILY_ROUTINES[f](view) for f in families]
-    return torch.cat(parts, -1)[:, _columns(tuple(families), tuple(wanted))]
+    return measure_view(view, wanted, tuple(families))
+
+
+def measure_view(view: BodyView, names: Sequence[str], families: tuple[str, ...] | None = None) -> Tensor:
+    """``measure`` for bodies whose kinematics are already known."""
+    families = families or tuple(dict.fromkeys(QUANTITIES[n].family for n in names))
+    parts: list[Tensor] = []
+    picked: list[str] = []
+    for f in families:
+        if f == "contact":  # by far the dearest family: only what is asked for
+            mine = tuple(n for n in names if QUANTITIES[n].family == f)
+            picked += mine
+            parts.append(_contacts(view, mine))
+        else:
+            picked += FAMILIES[f]
+            parts.append(FAMILY_ROUTINES[f](view))
+    at = {n: i for i, n in enumerate(picked)}
+    return torch.cat(parts, -1)[:, [at[n] for n in names]]
 
 
 def measure_poses(poses: Iterable[Pose], names: Sequence[str] | None = None) -> Tensor:
@@ -74,12 +90,6 @@ def excess(values: Tensor, constraints: Sequence[Constraint], names: Sequence[st
     lo = v.new_tensor([c.lo for c in constraints])
     hi = v.new_tensor([c.hi for c in constraints])
     return torch.relu(lo - v) + torch.relu(v - hi)
-
-
-@functools.cache
-def _columns(families: tuple[str, ...], wanted: tuple[str, ...]) -> list[int]:
-    at = {n: i for i, n in enumerate(n for f in families for n in FAMILIES[f])}
-    return [at[n] for n in wanted]
 
 
 @functools.cache
@@ -153,7 +163,7 @@ class BodyView:
     """One batch of posed bodies, seen in the frames the vocabulary speaks of. Everything is computed once, on demand."""
 
     def __init__(self, local_matrot: Tensor) -> None:
-        self.local = local_matrot[:, :_BODY]
+        self.local = local_matrot[:, :_BODY]  # (B, 22, 3, 3)
         self.state = default_body().forward_kinematics(self.local)
 
     @functools.cached_property
@@ -321,8 +331,16 @@ def _contact_table() -> tuple[_Rest, Tensor, _Rest, _Rest, Tensor, Tensor, Tenso
     )
 
 
-def _contacts(view: BodyView) -> Tensor:
+@functools.cache
+def _contact_rows(names: tuple[str, ...]) -> list[int]:
+    at = {n: i for i, n in enumerate(FAMILIES["contact"])}
+    return [at[n] for n in names]
+
+
+def _contacts(view: BodyView, names: tuple[str, ...] = FAMILIES["contact"]) -> Tensor:
     balls, radius, starts, ends, thick, source, target = _contact_table()
+    rows = _contact_rows(names)
+    source, target = source[rows], target[rows]
     points = balls.carry(view.state).unflatten(1, radius.shape)[:, source]  # (B, n, k, 3)
     a = starts.carry(view.state)[:, target][:, :, None]
     b = ends.carry(view.state)[:, target][:, :, None]

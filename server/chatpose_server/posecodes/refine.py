@@ -1,0 +1,373 @@
+"""Makes statements true: moves poses as little as possible until their constraints hold, and stays natural doing so.
+
+Batched Levenberg-Marquardt over 47 body-specific degrees of freedom (hinges hinge, the spine bends as one), with
+one-sided residuals: constraints, joint ranges, bodies not passing through themselves, nearness to where it began.
+The Jacobian is taken by moving every degree of freedom of every pose a little in one big forward pass, which on two
+cores is faster than differentiating. Deterministic. Knows no words: statements come as ``vocabulary.Request``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from .. import rotations as rot
+from ..skeleton import BODY_JOINTS, INDEX
+from . import limits, starts
+from .measure import BodyView, measure, measure_view, penetration
+from .vocabulary import INF, QUANTITIES, Constraint, Request, read
+
+_STEP: Final = 2e-3  # radians a degree of freedom is moved for its derivative: float32 angles are good to 1e-4 degrees
+_MAX_ITERATIONS: Final = 24
+_SCALE: Final = {"deg": 8.0, "m": 0.04, "ratio": 0.15}  # an error of this size in any unit counts the same
+_MARGIN: Final = {"deg": 5.0, "m": 0.015, "ratio": 0.1}  # how far inside its interval a value is aimed
+_NEAR_WEIGHT: Final = 0.35  # times a joint's own stiffness, against an error of 1 in the scale above per radian
+_LIMIT_SCALE: Final = 6.0  # degrees
+_PENETRATION_SCALE: Final = 0.02  # metres
+_PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
+_CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
+
+
+@dataclass(frozen=True)
+class Refined:
+    """``matrot`` (B, 22, 3, 3). For each pose, ``met`` and ``unmet``: the asked statements (their sources) that hold
+    and that could not be made to hold. ``moved`` (B,): largest change of a joint, in degrees."""
+
+    matrot: Tensor
+    met: tuple[tuple[str, ...], ...]
+    unmet: tuple[tuple[str, ...], ...]
+    moved: Tensor
+
+
+def refine(
+    local_matrot: Tensor,  # (B, J >= 22, 3, 3)
+    requests: Request | Sequence[Request],
+    *,
+    nearness: float = 1.0,
+    keep_ground: bool = True,
+    iterations: int = _MAX_ITERATIONS,
+) -> Refined:
+    """Moves poses until what is asked of them holds.
+
+    ``requests``: one for all poses, or one each. ``nearness``: how dearly movement is paid for. ``keep_ground``: feet
+    and hands that stand on the ground keep standing there unless the request says otherwise.
+    """
+    quat = rot.matrot_to_quat(local_matrot[:, : len(BODY_JOINTS)].detach())
+    each = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
+    if keep_ground:
+        each = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)]
+    solved = _solve(quat, each, nearness, iterations)
+    return _report(quat, solved, each)
+
+
+def solve(
+    requests: Request | str | Sequence[Request | str], *, tries: int = 2, seed: int | None = None
+) -> Refined:
+    """Makes poses from nothing but statements: chooses starting poses, then refines.
+
+    Each request is begun from its ``tries`` most fitting starting poses and the best result is kept. With a ``seed``
+    the starts and aims vary, so that different seeds give different poses that all satisfy the words.
+    """
+    listed = [requests] if isinstance(requests, Request | str) else list(requests)
+    each = [read(r) if isinstance(r, str) else r for r in listed]
+    quat, cost_of_start = _choose_starts(each, tries, seed)  # (B * tries, 22, 4)
+    many = [r for r in each for _ in range(tries)]
+    if seed is not None:
+        many = _vary(many, seed)
+    wished = [r + w for r, w in zip(many, _ground_wishes(quat, many), strict=True)]
+    solved, cost = _solve_cost(quat, wished, 1.0, _MAX_ITERATIONS)
+    best = (cost + 0.05 * cost_of_start).unflatten(0, (-1, tries)).argmin(-1)
+    pick = torch.arange(len(each)) * tries + best
+    return _report(quat[pick], solved[pick], each)
+
+
+def unmet_sources(local_matrot: Tensor, request: Request) -> list[str]:
+    """The asked statements of a request that do not hold for one pose (1, 22, 3, 3)."""
+    return list(_report_rows(local_matrot, [request])[1][0])
+
+
+# -- degrees of freedom ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Freedom:
+    """Columns of the linear maps from the solver's variables to rotation vectors put before and after a joint's own
+    rotation, and the stiffness of each variable."""
+
+    before: Tensor  # (66, n)
+    after: Tensor  # (66, n)
+    stiffness: Tensor  # (n,)
+
+
+@functools.cache
+def _freedom() -> _Freedom:
+    columns: list[tuple[list[tuple[str, str, int, float]], float]] = []  # [(where, joint, axis, share)], stiffness
+
+    def add(where: str, joint: str, axes: str, stiffness: float) -> None:
+        columns.extend(([(where, joint, "xyz".index(a), 1.0)], stiffness) for a in axes)
+
+    add("before", "pelvis", "xz", 0.30)
+    add("before", "pelvis", "y", 0.35)
+    for axis in range(3):
+        columns.append(([("before", f"spine{i}", axis, w) for i, w in ((1, 0.4), (2, 0.3), (3, 0.3))], 0.40))
+        columns.append(([("before", "neck", axis, 0.45), ("before", "head", axis, 0.55)], 0.30))
+    for s in ("left", "right"):
+        add("before", f"{s}_hip", "xz", 0.22)
+        add("after", f"{s}_hip", "y", 0.28)
+        add("before", f"{s}_knee", "x", 0.15)
+        add("before", f"{s}_ankle", "xyz", 0.35)
+        add("before", f"{s}_foot", "x", 0.40)
+        add("before", f"{s}_collar", "yz", 0.70)
+        add("before", f"{s}_shoulder", "yz", 0.16)
+        add("after", f"{s}_shoulder", "x", 0.20)
+        add("before", f"{s}_elbow", "y", 0.14)
+        add("after", f"{s}_elbow", "x", 0.22)
+        add("before", f"{s}_wrist", "xyz", 0.40)
+    n = len(columns)
+    before, after = torch.zeros(3 * len(BODY_JOINTS), n), torch.zeros(3 * len(BODY_JOINTS), n)
+    for i, (entries, _) in enumerate(columns):
+        for where, joint, axis, share in entries:
+            (before if where == "before" else after)[3 * INDEX[joint] + axis, i] = share
+    return _Freedom(before, after, torch.tensor([s for _, s in columns]))
+
+
+def _moved(quat: Tensor, u: Tensor) -> Tensor:
+    """(B, 22, 4) moved by the variables (B, n)."""
+    f = _freedom()
+    before = rot.rotvec_to_quat((u @ f.before.T).unflatten(-1, (-1, 3)))
+    after = rot.rotvec_to_quat((u @ f.after.T).unflatten(-1, (-1, 3)))
+    return rot.quat_multiply(rot.quat_multiply(before, quat), after)
+
+
+# -- residuals ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Problem:
+    """Constraints of a batch as arrays over the union of their quantities. ``lo``, ``hi``, ``weight``: (B, m)."""
+
+    names: tuple[str, ...]
+    lo: Tensor
+    hi: Tensor
+    weight: Tensor
+    nearness: float
+
+    def rows(self, pick: Tensor) -> _Problem:
+        return _Problem(self.names, self.lo[pick], self.hi[pick], self.weight[pick], self.nearness)
+
+
+def _problem(requests: Sequence[Request], nearness: float) -> _Problem:
+    names = tuple(dict.fromkeys(c.quantity for r in requests for c in r.constraints))
+    at = {n: i for i, n in enumerate(names)}
+    lo = torch.full((len(requests), len(names)), -1e6)
+    hi = torch.full((len(requests), len(names)), 1e6)
+    weight = torch.zeros(len(requests), len(names))
+    for b, request in enumerate(requests):
+        for c in request.constraints:
+            i, (low, high) = at[c.quantity], _aim(c)
+            lo[b, i], hi[b, i] = max(float(lo[b, i]), low), min(float(hi[b, i]), high)
+            if lo[b, i] > hi[b, i]:  # two statements meet in less than their margins: aim between them
+                lo[b, i] = hi[b, i] = (lo[b, i] + hi[b, i]) / 2
+            weight[b, i] = max(float(weight[b, i]), c.weight / _SCALE[QUANTITIES[c.quantity].unit])
+    return _Problem(names, lo, hi, weight, nearness)
+
+
+def _aim(c: Constraint) -> tuple[float, float]:
+    """The part of the interval that is aimed at: a margin inside, so that a small miss still holds."""
+    q = QUANTITIES[c.quantity]
+    margin = _MARGIN[q.unit]
+    lo, hi = c.lo, c.hi
+    if q.family in ("contact", "ground"):
+        margin = 0.025 if q.family == "contact" else 0.02
+        if q.family == "contact" and lo == -INF:
+            lo = -0.03 - margin  # touching, not pressed in
+    if q.unit == "deg" and lo <= 0 and q.mirror_sign > 0 and not q.name.startswith(("trunk", "spine", "pelvis", "head")):
+        lo = -INF  # an unsigned angle has no floor
+    if q.unit == "deg" and hi >= 180:
+        hi = INF
+    if lo > -INF and hi < INF:
+        margin = min(margin, 0.3 * (hi - lo))
+    elif q.unit == "deg":
+        margin *= 1.6  # an open end has room
+    return (lo + margin if lo > -INF else -1e6), (hi - margin if hi < INF else 1e6)
+
+
+def _residuals(p: _Problem, quat0: Tensor, u: Tensor) -> Tensor:
+    """(B, r): everything that is squared and summed."""
+    quat = _moved(quat0, u)
+    view = BodyView(rot.quat_to_matrot(quat))
+    near = u * (_freedom().stiffness * (_NEAR_WEIGHT * p.nearness))
+    over = limits.excess_quat(quat).flatten(1) / _LIMIT_SCALE
+    deep = torch.relu(penetration(view) - _PENETRATION_SLOP) / _PENETRATION_SCALE
+    parts = [near, over, deep]
+    if p.names:
+        v = measure_view(view, p.names)
+        parts.append((torch.relu(v - p.hi) - torch.relu(p.lo - v)) * p.weight)
+    return torch.cat(parts, -1)
+
+
+def _solve(quat: Tensor, requests: Sequence[Request], nearness: float, iterations: int) -> Tensor:
+    return _solve_cost(quat, requests, nearness, iterations)[0]
+
+
+@torch.no_grad()
+def _solve_cost(
+    quat0: Tensor, requests: Sequence[Request], nearness: float, iterations: int
+) -> tuple[Tensor, Tensor]:
+    """Levenberg-Marquardt. (B, 22, 4) -> solved (B, 22, 4), cost (B,)."""
+    problem = _problem(requests, nearness)
+    batch, n = quat0.shape[0], _freedom().stiffness.numel()
+    nudges = torch.cat([torch.zeros(1, n), torch.eye(n) * _STEP])  # (n + 1, n)
+    u, best_cost = torch.zeros(batch, n), torch.full((batch,), INF)
+    live = torch.arange(batch)
+    trial, damping = u.clone(), torch.full((batch,), 1e-2)
+    normal, gradient = torch.zeros(batch, n, n), torch.zeros(batch, n)
+    stalled = torch.zeros(batch, dtype=torch.long)
+    for _ in range(iterations):
+        p = problem.rows(live.repeat_interleave(n + 1))
+        points = (trial[live][:, None] + nudges).flatten(0, 1)
+        r = _residuals(p, quat0[live].repeat_interleave(n + 1, 0), points).unflatten(0, (-1, n + 1))
+        cost = (r[:, 0] ** 2).sum(-1)
+        better = cost < best_cost[live]
+        jacobian = (r[:, 1:] - r[:, :1]) / _STEP  # (b, n, r)
+        at = live[better]
+        gain = (best_cost[at] - cost[better]) / cost[better].clamp(min=1e-6)
+        u[at], best_cost[at] = trial[at], cost[better]
+        j = jacobian[better]
+        normal[at] = j @ j.transpose(-1, -2)
+        gradient[at] = (j @ r[better, 0][..., None]).squeeze(-1)
+        damping[live] = torch.where(better, damping[live] * 0.35, damping[live] * 6.0).clamp(1e-5, 1e3)
+        small = torch.zeros(batch)
+        small[at] = gain
+        stalled[live] = torch.where(small[live] > 0.01, 0, stalled[live] + 1)
+        live = live[(stalled[live] < 3) & (best_cost[live] > 1e-5)]
+        if live.numel() == 0:
+            break
+        a = normal[live]
+        a = a + torch.diag_embed(damping[live, None] * (a.diagonal(dim1=-2, dim2=-1) + 0.02))
+        step = -torch.linalg.solve(a, gradient[live])
+        longest = step.abs().amax(-1, keepdim=True)
+        trial[live] = u[live] + step * (0.7 / longest.clamp(min=0.7))  # at most 40 degrees at a time
+    return _moved(quat0, u), best_cost
+
+
+# -- where to begin ----------------------------------------------------------------------------------------------------
+_ARM_JOINTS: Final = [[INDEX[f"{s}_{j}"] for j in ("collar", "shoulder", "elbow", "wrist")] for s in ("left", "right")]
+
+
+@torch.no_grad()
+def _choose_starts(requests: Sequence[Request], tries: int, seed: int | None) -> tuple[Tensor, Tensor]:
+    """The ``tries`` starting poses that fit each request best: body first, then each arm. (B * tries, 22, 4), cost."""
+    generator = torch.Generator().manual_seed(seed or 0)
+    problem = _problem(requests, 1.0)
+    bodies = starts.body_quats()
+    prior = torch.linspace(0, 0.6, len(bodies))  # the plainer posture wins when the words do not say
+    cost = _misfit(problem, bodies, None) + prior  # (B, bodies)
+    if seed is not None:
+        cost = cost + torch.rand(cost.shape, generator=generator) * 0.8
+    top = cost.topk(tries, largest=False, dim=-1)
+    quat = bodies[top.indices.flatten()]  # (B * tries, 22, 4)
+    rows = torch.arange(len(requests)).repeat_interleave(tries)
+    arms = starts.arm_quats()
+    for _ in range(2):  # the second round sees where the other arm went
+        for side in (0, 1):
+            options = quat[:, None].repeat(1, arms.shape[1], 1, 1)  # (B * tries, arms, 22, 4)
+            options[:, :, _ARM_JOINTS[side]] = arms[side]
+            c = _misfit(problem.rows(rows), options.flatten(0, 1), arms.shape[1])
+            c = c + torch.linspace(0, 0.3, arms.shape[1])
+            if seed is not None:
+                c = c + torch.rand(c.shape, generator=generator) * 0.3
+            quat = options[torch.arange(len(options)), c.argmin(-1)]
+    return quat, top.values.flatten()
+
+
+def _misfit(problem: _Problem, quat: Tensor, per_row: int | None) -> Tensor:
+    """How badly starting poses miss constraints. Without ``per_row`` every pose is tried for every row: (B, poses)."""
+    rows = problem.lo.shape[0]
+    if not problem.names:
+        return torch.zeros(rows, per_row or len(quat))
+    v = measure(rot.quat_to_matrot(quat), problem.names)
+    v = v[None] if per_row is None else v.unflatten(0, (rows, per_row))
+    miss = torch.relu(v - problem.hi[:, None]) + torch.relu(problem.lo[:, None] - v)
+    scaled = miss * problem.weight[:, None] / 3
+    return (scaled * _CAP / (scaled + _CAP)).sum(-1)
+
+
+def _vary(requests: Sequence[Request], seed: int) -> list[Request]:
+    """Narrows wide intervals to a random part of them, so that another seed gives another pose."""
+    generator = torch.Generator().manual_seed(seed)
+    out: list[Request] = []
+    for r in requests:
+        made: list[Constraint] = []
+        for c in r.constraints:
+            width = c.hi - c.lo
+            if math.isfinite(width) and QUANTITIES[c.quantity].family not in ("contact", "ground"):
+                t = float(torch.rand((), generator=generator)) * 0.5
+                made.append(Constraint(c.quantity, c.lo + t * width, c.lo + (t + 0.5) * width, c.weight, c.source, c.asked))
+            else:
+                made.append(c)
+        out.append(Request(tuple(made), r.flags, r.codes))
+    return out
+
+
+# -- wishes and the report ---------------------------------------------------------------------------------------------
+_KEEPERS: Final = (
+    "left_heel@ground", "right_heel@ground", "left_toes@ground", "right_toes@ground", "left_knee@ground",
+    "right_knee@ground", "left_hand@ground", "right_hand@ground", "seat@ground", "upper_back@ground", "head@ground",
+)  # fmt: skip
+_STANDS_BELOW: Final = 0.03
+
+
+def _ground_wishes(quat: Tensor, requests: Sequence[Request]) -> list[Request]:
+    """What touches the ground now goes on touching it, and the body keeps its balance, unless the words disagree."""
+    values = measure(rot.quat_to_matrot(quat), (*_KEEPERS, "balance.offset", "pelvis.height"))
+    wishes: list[Request] = []
+    for v, r in zip(values.tolist(), requests, strict=True):
+        spoken = {c.quantity for c in r.constraints}
+        if "airborne" in r.flags:
+            wishes.append(Request())
+            continue
+        made: list[Constraint] = []
+        for name, height in zip(_KEEPERS, v, strict=False):
+            side, _, part = name.partition("_")
+            foot = f"{side}_foot@ground" if part in ("heel@ground", "toes@ground") else name
+            lifted = any(c.quantity == foot and c.lo > 0 for c in r.constraints)
+            if height < _STANDS_BELOW and name not in spoken and not lifted:
+                made.append(Constraint(name, -INF, 0.03, 0.5, "", False))
+        seated = any(c.quantity == "seat@ground" and c.lo > 0 for c in r.constraints)  # on a chair nobody measures
+        if "balance.offset" not in spoken and v[-2] < 0.06 and not seated:
+            made.append(Constraint("balance.offset", -INF, 0.02, 0.4, "", False))
+        wishes.append(Request(tuple(made)))
+    return wishes
+
+
+def _report_rows(
+    matrot: Tensor, requests: Sequence[Request]
+) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
+    names = tuple(dict.fromkeys(c.quantity for r in requests for c in r.constraints))
+    if not names:
+        return tuple(() for _ in requests), tuple(() for _ in requests)
+    with torch.no_grad():
+        values = measure(matrot, names).tolist()
+    met: list[tuple[str, ...]] = []
+    unmet: list[tuple[str, ...]] = []
+    for row, r in zip(values, requests, strict=True):
+        v = dict(zip(names, row, strict=True))
+        state: dict[str, bool] = {}
+        for c in r.constraints:
+            if c.asked:
+                tolerance = QUANTITIES[c.quantity].tolerance
+                inside = c.lo - tolerance <= v[c.quantity] <= c.hi + tolerance
+                state[c.source] = state.get(c.source, True) and inside
+        met.append(tuple(s for s, ok in state.items() if ok))
+        unmet.append(tuple(s for s, ok in state.items() if not ok))
+    return tuple(met), tuple(unmet)
+
+
+def _report(before: Tensor, after: Tensor, requests: Sequence[Request]) -> Refined:
+    matrot = rot.quat_to_matrot(after)
+    moved = rot.geodesic_angle(rot.quat_to_matrot(before), matrot).amax(-1) * (180.0 / math.pi)
+    met, unmet = _report_rows(matrot, requests)
+    return Refined(matrot, met, unmet, moved)
