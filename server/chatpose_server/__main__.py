@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=_models_list)
     fetch = actions.add_parser("fetch", help="download a model's weights")
-    fetch.add_argument("name")
+    fetch.add_argument("name", nargs="?", help="the default model where it is left out")
     fetch.set_defaults(run=_models_fetch)
     bring = actions.add_parser("import", help="use weights that you have")
     bring.add_argument("file", type=Path)
@@ -276,8 +276,8 @@ def _models_list(options: argparse.Namespace) -> int:
 def _models_fetch(options: argparse.Namespace) -> int:
     from .models import store
 
-    folder = store.ensure(options.name, _stages())
-    print(f"{options.name} is ready in {folder}.")
+    name = options.name or _default_model()
+    print(f"{name} is ready in {store.ensure(name, _stages())}.")
     return 0
 
 
