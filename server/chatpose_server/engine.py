@@ -166,6 +166,8 @@ class ModelHost:
                 return
             except BaseException as error:  # noqa: BLE001 - a model that cannot be loaded must not stop the server
                 fault = explain(error)
+                if fault.code not in ("out_of_memory", "not_available", "internal"):
+                    fault = replace(fault, code="model_failed")
                 with self._state:
                     if ticket == self._ticket:
                         self._set(ModelStatus("error", name, "", 0.0, fault))

@@ -370,7 +370,9 @@ class JobQueue:
         idle server does nothing.
         """
         now = self._clock()
-        for lane in self._lanes.values():
+        for name, lane in self._lanes.items():
+            if lane.waiting and not self._closing:
+                self._lane(name)  # has a living worker again
             job = lane.running
             if job is None or job.started is None or job.state in OVER:
                 continue

@@ -65,16 +65,16 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = _Headers(scope)
+        headers, incoming = _Headers(scope), _Incoming(receive)
         fault = self._refuse(scope, headers)
         if fault is None and scope["method"] in ("POST", "PUT", "PATCH"):
-            body = await self._read_body(headers, receive)
+            body = await self._read_body(headers, incoming)
             if isinstance(body, bytes):
                 receive = _replay(body, receive)
             else:
                 fault = body
         if fault is not None:
-            await _drain(headers, receive)
+            await incoming.drain(headers)
             answer = response(fault)
             answer.headers["Connection"] = "close"
             await answer(scope, receive, send)
@@ -101,7 +101,7 @@ class Guard:
                 )
         return None
 
-    async def _read_body(self, headers: _Headers, receive: Receive) -> bytes | Fault:
+    async def _read_body(self, headers: _Headers, incoming: _Incoming) -> bytes | Fault:
         if headers.only("content-type").partition(";")[0].strip().lower() != "application/json":
             return Fault("unsupported_media_type", "The body must be sent as application/json.")
         too_large = Fault(
@@ -115,15 +115,12 @@ class Guard:
         body = bytearray()
         try:
             with anyio.fail_after(_BODY_TIMEOUT_S):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return Fault("body_timeout", "The connection was closed before the whole request had come.")
-                    body += message.get("body", b"")
+                while not incoming.whole:
+                    body += await incoming.part()
                     if len(body) > self._max_body_bytes:
                         return too_large
-                    if not message.get("more_body", False):
-                        break
+                if incoming.gone:
+                    return Fault("body_timeout", "The connection was closed before the whole request had come.")
         except TimeoutError:
             return Fault("body_timeout", f"The request did not arrive whole within {_BODY_TIMEOUT_S:g} s.")
         if json_depth(body) > MAX_JSON_DEPTH:
@@ -145,19 +142,29 @@ class _Headers:
         return default if not values else values[0] if len(values) == 1 else "\0twice"
 
 
-async def _drain(headers: _Headers, receive: Receive) -> None:
-    """Reads a refused body to its end, within reason: a client that is still sending would see the connection break
-    instead of the answer.
-    """
-    if headers.only("content-length", "0") == "0" and not headers.all("transfer-encoding"):
-        return
-    left = _DRAIN_BYTES
-    with anyio.move_on_after(_DRAIN_S):
-        while left > 0:
-            message = await receive()
-            left -= len(message.get("body", b""))
-            if not message.get("more_body", False):
-                return
+class _Incoming:
+    """The body as it comes. ``whole``: nothing more will come, because that was all or because the client is ``gone``."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.whole = self.gone = False
+
+    async def part(self) -> bytes:
+        message = await self._receive()
+        self.gone = message["type"] == "http.disconnect"
+        self.whole = self.gone or not message.get("more_body", False)
+        return message.get("body", b"")
+
+    async def drain(self, headers: _Headers) -> None:
+        """Reads a refused body to its end, within reason: a client that is still sending would see the connection
+        break instead of the answer.
+        """
+        if headers.only("content-length", "0") == "0" and not headers.all("transfer-encoding"):
+            return
+        left = _DRAIN_BYTES
+        with anyio.move_on_after(_DRAIN_S):
+            while left > 0 and not self.whole:
+                left -= len(await self.part())
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -207,10 +214,11 @@ def read_or_make_token(path: Path | None = None) -> str:
     """
     path = path or token_path()
     for _ in range(3):
+        damaged = True
         try:
             token = path.read_text(encoding="ascii").strip()
         except FileNotFoundError:
-            token = ""
+            token, damaged = "", False
         except UnicodeDecodeError:
             token = ""
         if len(token) >= _TOKEN_CHARS and token.isprintable():
@@ -218,7 +226,7 @@ def read_or_make_token(path: Path | None = None) -> str:
                 path.chmod(0o600)
             return token
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _place(path, secrets.token_urlsafe(32), replace=path.exists())
+        _place(path, secrets.token_urlsafe(32), replace=damaged)
     raise OSError(f"The token file {path} cannot be made. Delete it and try again.")
 
 

@@ -59,13 +59,20 @@ async def capabilities(request: Request) -> dict[str, Any]:
 
 
 def _capabilities(shared: Service) -> dict[str, Any]:
-    model = shared.engine.models.model
+    model, status = shared.engine.models.model, shared.engine.models.status
     limits = shared.jobs.limits
     return {
         "api": 1,
         "version": __version__,
         "pose_format": FORMAT,
         "tasks": shared.engine.tasks(),
+        "model_status": {
+            "state": status.state,
+            "name": status.name,
+            "stage": status.stage,
+            "fraction": round(status.fraction, 3),
+            "error": None if status.fault is None else status.fault.to_json(),
+        },
         "model": None
         if model is None
         else {

@@ -60,3 +60,10 @@ def serving(limits=None, model=None, alone_s=None, load=True):
 def served():
     with serving() as s:
         yield s
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One server for tables of requests that leave nothing behind."""
+    with serving() as s:
+        yield s

@@ -110,6 +110,7 @@ def test_load_answers_with_events(served):
 
 def test_heartbeat_counts_clients():
     with serving(alone_s=60) as served:
+
         def beat(**body):
             return served.http.post("/v1/clients/heartbeat", json=body).json()
 
