@@ -1,9 +1,9 @@
-"""What any rig is to the add-on: its bones at rest, and which bone plays which SMPL-X joint. Knows neither bpy nor numpy's rotations.
+"""What any rig is to the add-on: its bones at rest, and which bone plays which SMPL-X joint. Knows no bpy.
 
-    bones = armature.rest_bones(object)          # RestBone by name (needs bpy)
-    rigmap = recognise.plan(bones)               # or RigMap.from_json(preset)
-    fit = retarget.fit(rigmap, bones)            # rest poses compared, once per rig
-    retarget.retarget(fit, quats)                # bone name -> local quaternion
+bones = armature.rest_bones(object)          # RestBone by name (needs bpy)
+rigmap = recognise.plan(bones)               # or RigMap.from_json(preset)
+fit = retarget.fit(rigmap, bones)            # rest poses compared, once per rig
+retarget.retarget(fit, quats)                # bone name -> local quaternion
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+
+from .families import BY_KEY
 
 FORMAT: Final = "chatpose-rigmap"
 VERSION: Final = 1
@@ -63,7 +65,8 @@ class RigMap:
     ``bones``: SMPL-X joint -> bones from root to tip; more than one where a limb is split in line (Daz's Bend and Twist).
     Holds no key of TRUNK. ``spine``: the bones between pelvis and neck, bottom to top, any number. ``neck``: those
     between spine and head. ``twists``: SMPL-X joint -> side bones that only roll with that limb (Unreal's twist bones).
-    ``confidence``: 0..1, how sure the recognition is.
+    ``mover``: the bone that carries the whole body where that is not the pelvis (Rigify's torso).
+    ``confidence``: 0..1, how sure the recognition is; ``by``: "names", "structure" or "hand".
     """
 
     family: str
@@ -71,7 +74,9 @@ class RigMap:
     spine: tuple[str, ...] = ()
     neck: tuple[str, ...] = ()
     twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mover: str | None = None
     confidence: float = 1.0
+    by: str = "hand"
 
     def names(self) -> Iterator[str]:
         """Every bone that a pose may turn."""
@@ -81,6 +86,13 @@ class RigMap:
         yield from self.neck
         for chain in self.twists.values():
             yield from chain
+        if self.mover:
+            yield self.mover
+
+    @property
+    def title(self) -> str:
+        """The family's name for people."""
+        return BY_KEY[self.family].title if self.family in BY_KEY else self.family.capitalize()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -98,7 +110,9 @@ class RigMap:
         if bone in self.spine:
             at = (self.spine.index(bone) + 1) / len(self.spine)
             return f"spine{max(1, round(3 * at))}"
-        return "neck" if bone in self.neck else None
+        if bone in self.neck:
+            return "neck"
+        return "pelvis" if bone == self.mover else None
 
     def with_bone(self, joint: str, *bones: str) -> RigMap:
         """The same map with other bones for one joint, or none; for a mapping editor."""
@@ -117,6 +131,7 @@ class RigMap:
             "spine": list(self.spine),
             "neck": list(self.neck),
             "twists": {joint: list(chain) for joint, chain in self.twists.items()},
+            "mover": self.mover,
         }
 
     @staticmethod
@@ -132,6 +147,7 @@ class RigMap:
             spine=_chain(data.get("spine", []), "spine"),
             neck=_chain(data.get("neck", []), "neck"),
             twists=_chains(data.get("twists", {}), "twists"),
+            mover=str(data["mover"]) if data.get("mover") else None,
         )
 
 

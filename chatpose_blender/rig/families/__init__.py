@@ -11,13 +11,12 @@ from .daz import DAZ_GENESIS_3_8, DAZ_GENESIS_9
 from .makehuman import MAKEHUMAN
 from .mixamo import MIXAMO, MIXAMO_CONTROL_RIG
 from .rigify import RIGIFY, RIGIFY_METARIG
-from .smpl import SMPL, SMPLX
+from .smpl import SMPLX
 from .unreal import UNREAL
 from .vrm import VRM, VROID
 
 FAMILIES = (
     SMPLX,
-    SMPL,
     RIGIFY,
     RIGIFY_METARIG,
     MIXAMO_CONTROL_RIG,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _SIDES = (
     ("left", {"s": "l", "S": "L", "side": "left", "Side": "Left"}),
@@ -29,10 +29,11 @@ class Family:
     """The bone names of one kind of rig.
 
     ``middle``: SMPL-X joint -> names to try. ``sided``: SMPL-X joint without its side -> names to try, with side marks.
-    ``in_line``: joint without side -> further bones of the same limb, root to tip, that follow the first.
-    ``twists``: joint without side -> side bones that roll with the limb. ``spine`` and ``neck``: bottom to top; those that
-    exist are used. ``same_rest``: the rest pose is SMPL-X's own, so rotations are taken over as they are.
-    ``marks``: names of which one must exist for the family to be meant at all; none means any rig may be of it.
+    ``spine`` and ``neck``: bottom to top; those that exist are used where the hierarchy itself does not tell (a control rig).
+    ``mover``: the bone that carries the whole body, where that is not the pelvis. ``marks``: names that must all exist for
+    the family to be meant. ``same_rest``: the rest pose is SMPL-X's own, so rotations are taken over as they are.
+
+    Bones that split a limb in line (Daz's Bend and Twist) and twist bones beside it are found by ``recognise``.
     """
 
     key: str
@@ -41,8 +42,7 @@ class Family:
     sided: Mapping[str, tuple[str, ...]]
     spine: tuple[str, ...]
     neck: tuple[str, ...] = ()
-    in_line: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    twists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mover: tuple[str, ...] = ()
     switches: tuple[Switch, ...] = ()
     marks: tuple[str, ...] = ()
     same_rest: bool = False
@@ -61,7 +61,9 @@ def both_sides(sided: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...
     }
 
 
-def fingers(pattern: str, names: Mapping[str, str], numbers: tuple[str, str, str] = ("1", "2", "3")) -> dict[str, tuple[str, ...]]:
+def fingers(
+    pattern: str, names: Mapping[str, str], numbers: tuple[str, str, str] = ("1", "2", "3")
+) -> dict[str, tuple[str, ...]]:
     """The fifteen joints of a hand from one pattern with ``{finger}`` and ``{n}`` and its side mark left in place.
 
     ``names``: SMPL-X's finger -> the family's word for it.

@@ -19,12 +19,29 @@ BLENDER = Family(
     middle={"pelvis": ("hips", "pelvis", "hip", "torso", "root"), "head": ("head",)},
     sided={
         "hip": ("thigh.{S}", "upper_leg.{S}", "up_leg.{S}", "leg_upper.{S}", "upleg.{S}", "femur.{S}", "leg1.{S}"),
-        "knee": ("shin.{S}", "calf.{S}", "lower_leg.{S}", "low_leg.{S}", "leg_lower.{S}", "knee.{S}", "leg2.{S}", "leg.{S}"),
+        "knee": (
+            "shin.{S}",
+            "calf.{S}",
+            "lower_leg.{S}",
+            "low_leg.{S}",
+            "leg_lower.{S}",
+            "knee.{S}",
+            "leg2.{S}",
+            "leg.{S}",
+        ),
         "ankle": ("foot.{S}", "ankle.{S}"),
         "foot": ("toe.{S}", "toes.{S}", "ball.{S}", "toe_base.{S}", "toe0.{S}"),
         "collar": ("shoulder.{S}", "clavicle.{S}", "collar.{S}", "collarbone.{S}"),
         "shoulder": ("upper_arm.{S}", "up_arm.{S}", "arm_upper.{S}", "uparm.{S}", "humerus.{S}", "arm1.{S}", "arm.{S}"),
-        "elbow": ("forearm.{S}", "fore_arm.{S}", "lower_arm.{S}", "low_arm.{S}", "arm_lower.{S}", "elbow.{S}", "arm2.{S}"),
+        "elbow": (
+            "forearm.{S}",
+            "fore_arm.{S}",
+            "lower_arm.{S}",
+            "low_arm.{S}",
+            "arm_lower.{S}",
+            "elbow.{S}",
+            "arm2.{S}",
+        ),
         "wrist": ("hand.{S}", "wrist.{S}"),
         **{
             f"{finger}{i}": tuple(f"{word}.0{i}.{{S}}" for word in words)
@@ -34,10 +51,4 @@ BLENDER = Family(
     },
     spine=("spine", "abdomen", "waist", "spine.001", "spine.002", "spine.003", "belly", "chest", "upper_chest"),
     neck=("neck", "neck.001", "neck.002"),
-    twists={
-        "shoulder": ("upper_arm_twist.{S}",),
-        "elbow": ("forearm_twist.{S}", "lower_arm_twist.{S}"),
-        "hip": ("thigh_twist.{S}", "upper_leg_twist.{S}"),
-        "knee": ("shin_twist.{S}", "lower_leg_twist.{S}"),
-    },
 )

@@ -24,11 +24,5 @@ CHARACTER_CREATOR = Family(
     },
     spine=("CC_Base_Waist", "CC_Base_Spine01", "CC_Base_Spine02"),
     neck=("CC_Base_NeckTwist01", "CC_Base_NeckTwist02"),
-    twists={
-        "hip": ("CC_Base_{S}_ThighTwist01", "CC_Base_{S}_ThighTwist02"),
-        "knee": ("CC_Base_{S}_CalfTwist01", "CC_Base_{S}_CalfTwist02"),
-        "shoulder": ("CC_Base_{S}_UpperarmTwist01", "CC_Base_{S}_UpperarmTwist02"),
-        "elbow": ("CC_Base_{S}_ForearmTwist01", "CC_Base_{S}_ForearmTwist02"),
-    },
     marks=("CC_Base_Hip",),
 )

@@ -12,20 +12,19 @@ DAZ_GENESIS_3_8 = Family(
     title="Daz Genesis 3 or 8",
     middle={"pelvis": ("hip",), "head": ("head",)},
     sided={
-        "hip": ("{s}ThighBend", "{s}Thigh"),
+        "hip": ("{s}ThighBend",),
         "knee": ("{s}Shin",),
         "ankle": ("{s}Foot",),
         "foot": ("{s}Toe",),
         "collar": ("{s}Collar",),
-        "shoulder": ("{s}ShldrBend", "{s}Shldr"),
-        "elbow": ("{s}ForearmBend", "{s}ForeArm"),
+        "shoulder": ("{s}ShldrBend",),
+        "elbow": ("{s}ForearmBend",),
         "wrist": ("{s}Hand",),
         **fingers("{s}{finger}{n}", _FINGERS),
     },
-    spine=("abdomenLower", "abdomenUpper", "chestLower", "chestUpper", "abdomen", "chest"),
-    neck=("neckLower", "neckUpper", "neck"),
-    in_line={"hip": ("{s}ThighTwist",), "shoulder": ("{s}ShldrTwist",), "elbow": ("{s}ForearmTwist",)},
-    marks=("lShldrBend", "lShldr"),
+    spine=("abdomenLower", "abdomenUpper", "chestLower", "chestUpper"),
+    neck=("neckLower", "neckUpper"),
+    marks=("lShldrBend", "lThighBend"),
 )
 
 DAZ_GENESIS_9 = Family(
@@ -45,10 +44,5 @@ DAZ_GENESIS_9 = Family(
     },
     spine=("spine1", "spine2", "spine3", "spine4"),
     neck=("neck1", "neck2"),
-    twists={
-        "hip": ("{s}_thightwist1", "{s}_thightwist2"),
-        "shoulder": ("{s}_upperarmtwist1", "{s}_upperarmtwist2"),
-        "elbow": ("{s}_forearmtwist1", "{s}_forearmtwist2"),
-    },
-    marks=("l_shin",),
+    marks=("l_shin", "l_upperarm", "l_forearm"),
 )

@@ -24,12 +24,5 @@ MAKEHUMAN = Family(
     },
     spine=("spine05", "spine04", "spine03", "spine02", "spine01"),
     neck=("neck01", "neck02", "neck03"),
-    in_line={
-        "hip": ("upperleg02.{S}",),
-        "knee": ("lowerleg02.{S}",),
-        "collar": ("shoulder01.{S}",),
-        "shoulder": ("upperarm02.{S}",),
-        "elbow": ("lowerarm02.{S}",),
-    },
     marks=("upperleg01.L",),
 )

@@ -22,12 +22,6 @@ MIXAMO = Family(
     },
     spine=("LowerBack", "Spine", "Spine1", "Spine2", "Spine3", "Spine4"),
     neck=("Neck", "Neck1", "Neck2"),
-    twists={
-        "shoulder": ("{Side}ArmTwist", "{Side}ArmRoll"),
-        "elbow": ("{Side}ForeArmTwist", "{Side}ForeArmRoll"),
-        "hip": ("{Side}UpLegTwist", "{Side}UpLegRoll"),
-        "knee": ("{Side}LegTwist", "{Side}LegRoll"),
-    },
     marks=("LeftUpLeg",),
 )
 

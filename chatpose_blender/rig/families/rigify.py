@@ -1,6 +1,7 @@
 """Blender's Rigify: the generated rig (its forward-kinematics controls) and the metarigs it is generated from.
 
-The generated rig's deform, mechanism and original bones (DEF-, MCH-, ORG-) follow the controls by constraints and are left alone.
+In a generated rig the torso control carries everything and turns about the middle of the back; from there ``spine_fk.001`` and
+``spine_fk`` run DOWN to the hips, ``spine_fk.002`` on run up. The generated rig's deform, mechanism and original bones (DEF-, MCH-, ORG-) follow the controls by constraints and are left alone.
 """
 
 from .base import Family, Switch, fingers
@@ -11,7 +12,7 @@ _HAND = fingers("{finger}.{n}.{S}", _FINGERS, ("01", "02", "03"))
 RIGIFY = Family(
     key="rigify",
     title="Rigify",
-    middle={"pelvis": ("torso",), "head": ("head",)},
+    middle={"pelvis": ("spine_fk",), "head": ("head",)},
     sided={
         "hip": ("thigh_fk.{S}",),
         "knee": ("shin_fk.{S}",),
@@ -25,17 +26,18 @@ RIGIFY = Family(
     },
     spine=("spine_fk.001", "spine_fk.002", "spine_fk.003", "spine_fk.004"),
     neck=("neck",),
+    mover=("torso",),
     switches=(
         Switch("shoulder", "upper_arm_parent.{S}", "IK_FK", 1.0),
         Switch("hip", "thigh_parent.{S}", "IK_FK", 1.0),
     ),
-    marks=("upper_arm_fk.L",),
+    marks=("torso", "spine_fk", "upper_arm_fk.L"),
 )
 
 RIGIFY_METARIG = Family(
     key="rigify_metarig",
     title="Rigify metarig",
-    middle={"pelvis": ("spine",), "head": ("spine.006", "spine.005")},
+    middle={"pelvis": ("spine",), "head": ("spine.006",)},
     sided={
         "hip": ("thigh.{S}",),
         "knee": ("shin.{S}",),
@@ -49,5 +51,5 @@ RIGIFY_METARIG = Family(
     },
     spine=("spine.001", "spine.002", "spine.003"),
     neck=("spine.004", "spine.005"),
-    marks=("spine.003",),
+    marks=("spine.003", "upper_arm.L", "shin.L"),
 )

@@ -19,11 +19,5 @@ UNREAL = Family(
     },
     spine=("spine_01", "spine_02", "spine_03", "spine_04", "spine_05"),
     neck=("neck_01", "neck_02"),
-    twists={
-        "shoulder": ("upperarm_twist_01_{s}", "upperarm_twist_02_{s}"),
-        "elbow": ("lowerarm_twist_01_{s}", "lowerarm_twist_02_{s}"),
-        "hip": ("thigh_twist_01_{s}", "thigh_twist_02_{s}"),
-        "knee": ("calf_twist_01_{s}", "calf_twist_02_{s}"),
-    },
-    marks=("calf_l", "lowerarm_l"),
+    marks=("calf_l", "upperarm_l", "lowerarm_l"),
 )
