@@ -34,6 +34,7 @@ PUBLISHED_CANDIDATES: Final = 500
 PUBLISHED_NEIGHBOURS: Final = 5
 _OWN_CANDIDATES: Final = 48  # candidates by chord, of which the nearest by angle is taken
 _STEP_RAMP: Final = 800  # steps until the direction counts in full: before, pointing nowhere would be cheapest
+_BONE_GAIN: Final = 3.0
 _RELATIVE_FLOOR: Final = 0.06  # radians: errors are judged relative to the distance, but not below this
 
 
@@ -168,14 +169,15 @@ def published_loss(
 
 
 def initialise(model: PoseNDF, generator: torch.Generator) -> None:
-    """PyTorch's own scheme for linear layers, for the bones' small networks as well."""
+    """Uniform weights whose size keeps a signal's variance: quaternions near (1, 0, 0, 0) are a weak one."""
     with torch.no_grad():
         for p in (model.bone_weight1, model.bone_bias1, model.bone_weight2, model.bone_bias2):
             fan = p.shape[-1] if p.dim() == 3 else 10
-            p.copy_((torch.rand(p.shape, generator=generator) * 2 - 1) / fan**0.5)
+            gain = _BONE_GAIN if p.dim() == 3 else 1.0
+            p.copy_((torch.rand(p.shape, generator=generator) * 2 - 1) * gain / fan**0.5)
         for layer in model.layers:
             if isinstance(layer, nn.Linear):
-                bound = (2.0 / layer.in_features) ** 0.5
+                bound = (6.0 / layer.in_features) ** 0.5
                 layer.weight.copy_((torch.rand(layer.weight.shape, generator=generator) * 2 - 1) * bound)
                 layer.bias.zero_()
         model.layers[-1].bias.fill_(0.3)  # type: ignore[union-attr]  # begin as a middling distance: softplus dies at 0
