@@ -6,6 +6,12 @@ if TYPE_CHECKING:
     import bpy
 
 
+def use_nodes(material: "bpy.types.Material") -> None:
+    """Gives a material its node tree: new ones have it from 5.0 on, where asking for it is deprecated."""
+    if material.node_tree is None:
+        material.use_nodes = True
+
+
 def is_selected(pose_bone: "bpy.types.PoseBone") -> bool:
     """Whether a pose bone is selected: on the pose bone from 5.0 on, on the bone before."""
     if hasattr(pose_bone, "select"):

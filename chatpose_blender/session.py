@@ -165,6 +165,8 @@ def _take(message: Message) -> None:
     elif isinstance(message, Failed):
         current.work = None
         current.problem = Problem(message.sentence, message.details)
+        if message.by_server:
+            current.connection = current.connection.working()
     redraw()
 
 

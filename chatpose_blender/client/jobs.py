@@ -60,13 +60,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job will give nothing. ``sentence`` says why; ``cancelled`` when somebody asked for it."""
+    """A job will give nothing. ``sentence`` says why; ``by_server``: the server is well and ended the job itself."""
 
     handle: str
     sentence: str
     code: str
     details: str = ""
-    cancelled: bool = False
+    by_server: bool = False
 
 
 Message: TypeAlias = Connected | Progressed | Finished | Failed
@@ -140,6 +140,8 @@ class Jobs:
             elif message.handle in self._jobs:
                 if not isinstance(message, Progressed):
                     del self._jobs[message.handle]
+                elif messages and isinstance(messages[-1], Progressed) and messages[-1].handle == message.handle:
+                    messages.pop()  # only where the job is now matters, not where it was
                 messages.append(message)
         return messages
 
@@ -205,7 +207,7 @@ class Jobs:
             self._inbox.put(Finished(job.handle, status.result))
         elif status.state == "cancelled":
             sentence = "The server cancelled this job; try again."
-            self._inbox.put(Failed(job.handle, sentence, "cancelled", cancelled=True))
+            self._inbox.put(Failed(job.handle, sentence, "cancelled", by_server=True))
         else:
             self._inbox.put(_failure(job.handle, status))
 
@@ -259,9 +261,11 @@ def _persist(ask: Callable[[], JobStatus], stop: threading.Event) -> JobStatus:
 
 def _failure(handle: str, status: JobStatus) -> Failed:
     if status.failure is None:
-        return Failed(handle, "The server could not do this and did not say why; look at its own window.", "failed")
+        sentence = "The server could not do this and did not say why; look at its own window."
+        return Failed(handle, sentence, "failed", by_server=True)
     sentence = failure_sentence(status.failure.message, status.failure.hint)
-    return Failed(handle, sentence, status.failure.code, f"{status.failure.code}: {status.failure.message}")
+    details = f"{status.failure.code}: {status.failure.message}"
+    return Failed(handle, sentence, status.failure.code, details, by_server=True)
 
 
 def _tell_server(job: _Job) -> None:

@@ -64,8 +64,11 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
         except apply.RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        if not bones and not pose.joints.keys() & apply.joint_bones(armature).keys():
+            self.report({"ERROR"}, "The pose says nothing of this character's joints.")
+            return {"CANCELLED"}
         if not bones:
-            self.report({"WARNING"}, "No bone changed: the pose says nothing of this part.")
+            self.report({"WARNING"}, "No bone changed: the pose says nothing of this part")
         elif self.insert_key:
             insert_keys(armature, bones)
         return {"FINISHED"}

@@ -137,6 +137,8 @@ def write_pose(armature: bpy.types.Object, joints: Quats, binding: Binding | Non
     binding = binding or bind(armature)
     index = {name: i for i, name in enumerate(binding.names)}
     names = [name for name in joints if name in index]
+    if not names:
+        return ()
     turn = binding.turn[[index[name] for name in names]]
     local = rot.multiply(rot.multiply(turn, np.array([joints[name] for name in names])), rot.conjugate(turn))
     bones = tuple(binding.bones[index[name]] for name in names)
@@ -150,10 +152,13 @@ def apply_pose(
 ) -> tuple[str, ...]:
     """Poses an armature; -> the bones written. Does not push an undo step."""
     binding = bind(armature)
+    wanted = mixed(read_pose(armature, binding), joints, options)
+    if not wanted:
+        return ()
     moves_legs = options.joints is None or bool(options.joints & smplx.PARTS["LOWER"])
     grounds = options.height == "GROUND" and moves_legs  # a change of the arms alone must not lift the feet
     before = _lowest(context, armature)[0] if grounds and options.strength < 1 else 0.0
-    bones = write_pose(armature, mixed(read_pose(armature, binding), joints, options), binding)
+    bones = write_pose(armature, wanted, binding)
     if grounds:
         _ground(context, armature, binding, before, options.strength)
     return bones

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import blender_versions
 from . import frames, smplx
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def _material(name: str, colour: tuple[float, float, float]) -> bpy.types.Materi
         material = bpy.data.materials.new(name)
         material.diffuse_color = (*colour, 1.0)
         material.roughness = 0.9
-        material.use_nodes = True
+        blender_versions.use_nodes(material)
         shader = material.node_tree.nodes.get("Principled BSDF")
         if shader is not None:
             shader.inputs["Base Color"].default_value = (*colour, 1.0)

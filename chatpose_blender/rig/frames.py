@@ -17,6 +17,7 @@ from .rotations import Array
 Z_UP: Array = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 """The rotation that takes SMPL-X's axes to Blender's."""
 
+_NOTHING = 1e-9  # shorter than this is no direction
 _SNAP_COSINE = 0.9  # a measured axis within 26 degrees of a coordinate axis is meant to be that axis
 
 
@@ -58,11 +59,14 @@ def measure(heads: Mapping[str, ArrayLike]) -> Array:
     top = next((p[name] for name in ("head", "neck", "spine3") if name in p), None)
     if not lefts or top is None or "pelvis" not in p:
         return Z_UP
-    left = _snapped(np.sum(lefts, 0))
-    up = top - p["pelvis"]
-    if np.linalg.norm(left) < 1e-9 or np.linalg.norm(np.cross(left, up)) < 1e-9:
+    up = _snapped(top - p["pelvis"])
+    across = np.sum(lefts, 0)
+    across = across - up * (across @ up)
+    if np.linalg.norm(up) < _NOTHING or np.linalg.norm(across) < _NOTHING:
         return Z_UP
-    up = _snapped(up - left * (up @ left))
+    left = _snapped(across)
+    left = left - up * (left @ up)  # where only one of the two was snapped
+    left /= np.linalg.norm(left)
     forward = np.cross(left, up)
     return np.stack([left, up, forward], -1)
 
@@ -74,7 +78,7 @@ def basis_quat(basis: ArrayLike) -> Array:
 
 def _snapped(vector: Array) -> Array:
     length = float(np.linalg.norm(vector))
-    if length < 1e-9:
+    if length < _NOTHING:
         return vector
     axis = vector / length
     main = int(np.argmax(np.abs(axis)))

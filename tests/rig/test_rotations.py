@@ -37,7 +37,8 @@ def test_slerp_goes_the_short_way_at_even_speed():
     for t in (0.0, 0.25, 1.0):
         part = rot.slerp(a, b, np.full(50, t))
         assert np.allclose(rot.angle_between(a, part), whole * t, atol=1e-6)
-    assert np.allclose(rot.angle_between(rot.slerp(a, -b, np.full(50, 0.5)), rot.slerp(a, b, np.full(50, 0.5))), 0, atol=1e-6)
+    half = np.full(50, 0.5)
+    assert np.allclose(rot.angle_between(rot.slerp(a, -b, half), rot.slerp(a, b, half)), 0, atol=1e-6)
 
 
 def test_mirror_reflects():

@@ -13,8 +13,8 @@ def test_the_same_joints_in_the_same_order():
 
 
 def test_the_same_parents():
-    parents = {name: skeleton.JOINTS[parent] for name, parent in zip(skeleton.JOINTS[1:], skeleton.PARENTS[1:], strict=True)}
-    assert parents == smplx.PARENT
+    names = [skeleton.JOINTS[parent] for parent in skeleton.PARENTS[1:]]
+    assert dict(zip(skeleton.JOINTS[1:], names, strict=True)) == smplx.PARENT
 
 
 @pytest.mark.parametrize("name", smplx.JOINTS)
