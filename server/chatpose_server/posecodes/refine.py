@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +22,7 @@ from .. import rotations as rot
 from ..skeleton import BODY_JOINTS, INDEX
 from . import limits, starts
 from .measure import BodyView, measure, measure_view, penetration
-from .vocabulary import INF, QUANTITIES, Constraint, Request, read
+from .vocabulary import INF, QUANTITIES, SIGNED, Constraint, Request, read
 
 _STEP: Final = 2e-3  # radians a degree of freedom is moved for its derivative: float32 angles are good to 1e-4 degrees
 _MAX_ITERATIONS: Final = 24
@@ -31,6 +32,7 @@ _NEAR_WEIGHT: Final = 0.35  # times a joint's own stiffness, against an error of
 _LIMIT_SCALE: Final = 6.0  # degrees
 _PENETRATION_SCALE: Final = 0.02  # metres
 _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
+_PATIENCE: Final = 1.2  # a wish that is further off than this is given up rather than fought for
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -60,14 +62,13 @@ def refine(
     """
     quat = rot.matrot_to_quat(local_matrot[:, : len(BODY_JOINTS)].detach())
     each = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
-    if keep_ground:
-        each = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)]
-    solved = _solve(quat, each, nearness, iterations)
-    return _report(quat, solved, each)
+    wished = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)] if keep_ground else each
+    solved, _ = _solve_cost(quat, wished, nearness, iterations)
+    return _report(quat, _try_harder(solved, each, wished), each)
 
 
 def solve(
-    requests: Request | str | Sequence[Request | str], *, tries: int = 2, seed: int | None = None
+    requests: Request | str | Sequence[Request | str], *, tries: int = 3, seed: int | None = None
 ) -> Refined:
     """Makes poses from nothing but statements: chooses starting poses, then refines.
 
@@ -76,13 +77,17 @@ def solve(
     """
     listed = [requests] if isinstance(requests, Request | str) else list(requests)
     each = [read(r) if isinstance(r, str) else r for r in listed]
-    quat, cost_of_start = _choose_starts(each, tries, seed)  # (B * tries, 22, 4)
+    each = [r + _posture_wishes(r) for r in each]
+    quat, oddness = _choose_starts(each, tries, seed)  # (B * tries, 22, 4)
     many = [r for r in each for _ in range(tries)]
     if seed is not None:
         many = _vary(many, seed)
     wished = [r + w for r, w in zip(many, _ground_wishes(quat, many), strict=True)]
     solved, cost = _solve_cost(quat, wished, 1.0, _MAX_ITERATIONS)
-    best = (cost + 0.05 * cost_of_start).unflatten(0, (-1, tries)).argmin(-1)
+    solved = _try_harder(solved, many, wished)
+    _, unmet = _report_rows(rot.quat_to_matrot(solved), many)
+    failures = torch.tensor([2.0 * len(u) for u in unmet])
+    best = (cost + oddness + failures).unflatten(0, (-1, tries)).argmin(-1)
     pick = torch.arange(len(each)) * tries + best
     return _report(quat[pick], solved[pick], each)
 
@@ -146,16 +151,22 @@ def _moved(quat: Tensor, u: Tensor) -> Tensor:
 # -- residuals ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Problem:
-    """Constraints of a batch as arrays over the union of their quantities. ``lo``, ``hi``, ``weight``: (B, m)."""
+    """Constraints of a batch as arrays over the union of their quantities. ``lo``, ``hi``, ``weight``: (B, m).
+
+    ``patience`` (B, m): the residual beyond which a wish stops pulling; huge for what was asked.
+    """
 
     names: tuple[str, ...]
     lo: Tensor
     hi: Tensor
     weight: Tensor
+    patience: Tensor
     nearness: float
 
     def rows(self, pick: Tensor) -> _Problem:
-        return _Problem(self.names, self.lo[pick], self.hi[pick], self.weight[pick], self.nearness)
+        return _Problem(
+            self.names, self.lo[pick], self.hi[pick], self.weight[pick], self.patience[pick], self.nearness
+        )
 
 
 def _problem(requests: Sequence[Request], nearness: float) -> _Problem:
@@ -164,6 +175,7 @@ def _problem(requests: Sequence[Request], nearness: float) -> _Problem:
     lo = torch.full((len(requests), len(names)), -1e6)
     hi = torch.full((len(requests), len(names)), 1e6)
     weight = torch.zeros(len(requests), len(names))
+    patience = torch.full((len(requests), len(names)), _PATIENCE)
     for b, request in enumerate(requests):
         for c in request.constraints:
             i, (low, high) = at[c.quantity], _aim(c)
@@ -171,7 +183,9 @@ def _problem(requests: Sequence[Request], nearness: float) -> _Problem:
             if lo[b, i] > hi[b, i]:  # two statements meet in less than their margins: aim between them
                 lo[b, i] = hi[b, i] = (lo[b, i] + hi[b, i]) / 2
             weight[b, i] = max(float(weight[b, i]), c.weight / _SCALE[QUANTITIES[c.quantity].unit])
-    return _Problem(names, lo, hi, weight, nearness)
+            if c.asked:
+                patience[b, i] = 1e3
+    return _Problem(names, lo, hi, weight, patience, nearness)
 
 
 def _aim(c: Constraint) -> tuple[float, float]:
@@ -183,14 +197,12 @@ def _aim(c: Constraint) -> tuple[float, float]:
         margin = 0.025 if q.family == "contact" else 0.02
         if q.family == "contact" and lo == -INF:
             lo = -0.03 - margin  # touching, not pressed in
-    if q.unit == "deg" and lo <= 0 and q.mirror_sign > 0 and not q.name.startswith(("trunk", "spine", "pelvis", "head")):
-        lo = -INF  # an unsigned angle has no floor
-    if q.unit == "deg" and hi >= 180:
-        hi = INF
+    if q.unit == "deg" and q.name not in SIGNED:
+        lo, hi = (-INF if lo <= 0 else lo), (INF if hi >= 180 else hi)  # nothing lies beyond the ends
     if lo > -INF and hi < INF:
         margin = min(margin, 0.3 * (hi - lo))
     elif q.unit == "deg":
-        margin *= 1.6  # an open end has room
+        margin *= 1.6  # an open end leaves room
     return (lo + margin if lo > -INF else -1e6), (hi - margin if hi < INF else 1e6)
 
 
@@ -204,12 +216,24 @@ def _residuals(p: _Problem, quat0: Tensor, u: Tensor) -> Tensor:
     parts = [near, over, deep]
     if p.names:
         v = measure_view(view, p.names)
-        parts.append((torch.relu(v - p.hi) - torch.relu(p.lo - v)) * p.weight)
+        miss = (torch.relu(v - p.hi) - torch.relu(p.lo - v)) * p.weight
+        parts.append(miss / torch.sqrt(1 + (miss / p.patience) ** 2))
     return torch.cat(parts, -1)
 
 
-def _solve(quat: Tensor, requests: Sequence[Request], nearness: float, iterations: int) -> Tensor:
-    return _solve_cost(quat, requests, nearness, iterations)[0]
+def _try_harder(quat: Tensor, asked: Sequence[Request], wished: Sequence[Request]) -> Tensor:
+    """Solves again, from where it stands and with freer movement, the poses of which something asked does not hold."""
+    _, unmet = _report_rows(rot.quat_to_matrot(quat), asked)
+    rows = [i for i, u in enumerate(unmet) if u]
+    if not rows:
+        return quat
+    again, _ = _solve_cost(quat[rows], [wished[i] for i in rows], 0.3, _MAX_ITERATIONS // 2)
+    _, still = _report_rows(rot.quat_to_matrot(again), [asked[i] for i in rows])
+    out = quat.clone()
+    for i, q, left in zip(rows, again, still, strict=True):
+        if len(left) < len(unmet[i]):
+            out[i] = q
+    return out
 
 
 @torch.no_grad()
@@ -257,41 +281,67 @@ def _solve_cost(
 _ARM_JOINTS: Final = [[INDEX[f"{s}_{j}"] for j in ("collar", "shoulder", "elbow", "wrist")] for s in ("left", "right")]
 
 
+_ARM_WORDS: Final = ("hand", "elbow", "arm", "forearm", "palm", "wrist", "shoulder")
+
+
+def _arm_of(quantity: str) -> int:
+    """0 where only the left arm decides a quantity, 1 for the right, 2 for neither or both."""
+    parts = re.split(r"[@:.]", quantity)
+    arms = {p.split("_")[0] for p in parts if p.startswith(("left_", "right_")) and any(w in p for w in _ARM_WORDS)}
+    if quantity.startswith(("wrists", "symmetry", "lowest_hand")):
+        return 2
+    return {frozenset({"left"}): 0, frozenset({"right"}): 1}.get(frozenset(arms), 2)
+
+
 @torch.no_grad()
 def _choose_starts(requests: Sequence[Request], tries: int, seed: int | None) -> tuple[Tensor, Tensor]:
-    """The ``tries`` starting poses that fit each request best: body first, then each arm. (B * tries, 22, 4), cost."""
+    """The ``tries`` starting poses that fit each request best, arms included: (B * tries, 22, 4) and their plainness.
+
+    A body is judged with the arms that suit the words best, so that raised arms do not speak for a handstand.
+    """
     generator = torch.Generator().manual_seed(seed or 0)
     problem = _problem(requests, 1.0)
-    bodies = starts.body_quats()
-    prior = torch.linspace(0, 0.6, len(bodies))  # the plainer posture wins when the words do not say
-    cost = _misfit(problem, bodies, None) + prior  # (B, bodies)
+    bodies, arms = starts.body_quats(), starts.arm_quats()
+    grid = bodies[:, None].repeat(1, arms.shape[1], 1, 1)  # (bodies, arms, 22, 4), both arms alike
+    for side in (0, 1):
+        grid[:, :, _ARM_JOINTS[side]] = arms[side][None]
+    rows, shape = len(requests), grid.shape[:2]
+    if problem.names:
+        values = measure(rot.quat_to_matrot(grid.flatten(0, 1)), problem.names)
+        which = torch.tensor([_arm_of(n) for n in problem.names])
+        parts: list[Tensor] = []
+        for k in (0, 1, 2):
+            at = which == k
+            c = _misfit(values[None, :, at], problem.lo[:, None, at], problem.hi[:, None, at], problem.weight[:, None, at])
+            parts.append(c.unflatten(1, shape))  # (B, bodies, arms)
+        cost = torch.stack([c.amin(-1) for c in parts]).sum(0)
+        alike = torch.stack(parts).sum(0) + starts.arm_plainness()
+    else:
+        cost, alike = torch.zeros(rows, shape[0]), starts.arm_plainness().expand(rows, *shape)
+    cost = cost + starts.body_plainness()
     if seed is not None:
-        cost = cost + torch.rand(cost.shape, generator=generator) * 0.8
-    top = cost.topk(tries, largest=False, dim=-1)
-    quat = bodies[top.indices.flatten()]  # (B * tries, 22, 4)
-    rows = torch.arange(len(requests)).repeat_interleave(tries)
-    arms = starts.arm_quats()
+        cost = cost + torch.rand(cost.shape, generator=generator) * 0.5
+    top = cost.topk(tries, largest=False, dim=-1).indices.flatten()
+    owner = torch.arange(rows).repeat_interleave(tries)
+    quat = grid[top, alike[owner, top].argmin(-1)].clone()  # (B * tries, 22, 4)
+    mine = problem.rows(owner)
     for _ in range(2):  # the second round sees where the other arm went
         for side in (0, 1):
             options = quat[:, None].repeat(1, arms.shape[1], 1, 1)  # (B * tries, arms, 22, 4)
             options[:, :, _ARM_JOINTS[side]] = arms[side]
-            c = _misfit(problem.rows(rows), options.flatten(0, 1), arms.shape[1])
-            c = c + torch.linspace(0, 0.3, arms.shape[1])
+            c = starts.arm_plainness().expand(len(options), -1)
+            if problem.names:
+                v = measure(rot.quat_to_matrot(options.flatten(0, 1)), problem.names).unflatten(0, options.shape[:2])
+                c = c + _misfit(v, mine.lo[:, None], mine.hi[:, None], mine.weight[:, None])
             if seed is not None:
                 c = c + torch.rand(c.shape, generator=generator) * 0.3
             quat = options[torch.arange(len(options)), c.argmin(-1)]
-    return quat, top.values.flatten()
+    return quat, starts.body_plainness()[top]
 
 
-def _misfit(problem: _Problem, quat: Tensor, per_row: int | None) -> Tensor:
-    """How badly starting poses miss constraints. Without ``per_row`` every pose is tried for every row: (B, poses)."""
-    rows = problem.lo.shape[0]
-    if not problem.names:
-        return torch.zeros(rows, per_row or len(quat))
-    v = measure(rot.quat_to_matrot(quat), problem.names)
-    v = v[None] if per_row is None else v.unflatten(0, (rows, per_row))
-    miss = torch.relu(v - problem.hi[:, None]) + torch.relu(problem.lo[:, None] - v)
-    scaled = miss * problem.weight[:, None] / 3
+def _misfit(v: Tensor, lo: Tensor, hi: Tensor, weight: Tensor) -> Tensor:
+    """How badly poses miss constraints: a sum over the last axis in which no single error says everything."""
+    scaled = (torch.relu(v - hi) + torch.relu(lo - v)) * weight / 3
     return (scaled * _CAP / (scaled + _CAP)).sum(-1)
 
 
@@ -341,6 +391,24 @@ def _ground_wishes(quat: Tensor, requests: Sequence[Request]) -> list[Request]:
             made.append(Constraint("balance.offset", -INF, 0.02, 0.4, "", False))
         wishes.append(Request(tuple(made)))
     return wishes
+
+
+_UPRIGHT: Final = ("standing", "sitting", "kneeling", "lunge", "side_lunge", "squatting", "half_squat", "tiptoe", "cross")
+_TRUNK_WORDS: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean", "spine.bend", "spine.side"})
+
+
+def _posture_wishes(request: Request) -> Request:
+    """Who stands, sits or kneels, and of whose trunk nothing is said, holds it upright and looks ahead."""
+    if not any(c.startswith(_UPRIGHT) for c in request.codes):
+        return Request()
+    said = {c.quantity for c in request.constraints if not c.source.startswith(_UPRIGHT)}
+    made: list[Constraint] = []
+    if not said & _TRUNK_WORDS:
+        made.append(Constraint("trunk.pitch", -6.0, 12.0, 0.4, "", False))
+        made.append(Constraint("trunk.lean", -6.0, 6.0, 0.4, "", False))
+    if not any(q.startswith(("gaze", "head.")) for q in said):
+        made.append(Constraint("gaze.up", -35.0, 25.0, 0.3, "", False))
+    return Request(tuple(made))
 
 
 def _report_rows(

@@ -54,6 +54,8 @@ ARMS: Final[Mapping[str, Table]] = {
     "behind_back": {"left_collar": (0, 8, 0), "left_shoulder": (72, 34, -58), "left_elbow": (20, -68, 0)},
     "knees": {"left_collar": (0, -6, 0), "left_shoulder": (5, -40, -50), "left_elbow": (0, -30, 0)},
     "across": {"left_collar": (0, -12, 0), "left_shoulder": (0, -95, -45), "left_elbow": (0, -20, 0)},
+    "prayer": {"left_collar": (0, -6, 0), "left_shoulder": (6, -30, -58), "left_elbow": (25, -122, 0),
+               "left_wrist": (0, 0, 55)},
     "wave": {"left_shoulder": (-75, -10, -12), "left_elbow": (-10, -105, 0)},
 }  # fmt: skip
 
@@ -101,6 +103,17 @@ _KICK: Final[Table] = {  # the right leg kicks forward
     "right_knee": (12, 0, 0), "right_ankle": (25, 0, 0),
 }  # fmt: skip
 
+_TREE: Final[Table] = {  # stands on the left, the right sole against the left thigh
+    "left_hip": (0, 0, -2), "right_hip": (-48, -62, -42), "right_knee": (132, 0, 0), "right_ankle": (25, 0, 0),
+}  # fmt: skip
+_HEEL_BACK: Final[Table] = {  # stands on the left, the right heel at the seat
+    "left_hip": (0, 0, -3), "right_hip": (8, 0, 0), "right_knee": (138, 0, 0), "right_ankle": (35, 0, 0), "pelvis": (4, 0, 3),
+}  # fmt: skip
+_RUN: Final[Table] = {  # on the left toes, the right knee drives
+    "pelvis": (10, 0, 0), "left_hip": (14, 0, 0), "left_knee": (22, 0, 0), "left_ankle": (25, 0, 0),
+    "left_foot": (-25, 0, 0), "right_hip": (-70, 0, 0), "right_knee": (88, 0, 0), "right_ankle": (5, 0, 0),
+}  # fmt: skip
+
 # Bodies: orientation, spine and legs; the posture that each is good for is found by measuring, not by name.
 BODIES: Final[Mapping[str, Table]] = {
     "stand": _STANDING,
@@ -115,6 +128,12 @@ BODIES: Final[Mapping[str, Table]] = {
     "one_leg_right": _m(_ONE_LEG),
     "kick_right": _KICK,
     "kick_left": _m(_KICK),
+    "tree_left": _TREE,
+    "tree_right": _m(_TREE),
+    "heel_back_left": _HEEL_BACK,
+    "heel_back_right": _m(_HEEL_BACK),
+    "run_left": _RUN,
+    "run_right": _m(_RUN),
     "warrior3_left": _WARRIOR3,
     "warrior3_right": _m(_WARRIOR3),
     "half_squat": {"pelvis": (22, 0, 0), **_both({"left_hip": (-62, 12, 10), "left_knee": (66, 0, 0), "left_ankle": (-24, 0, -6)})},
@@ -209,3 +228,27 @@ def arm_quats() -> Tensor:
             q = _quats(table_of(dict(t)))
             rows.append(q[[INDEX[f"{side}_{j}"] for j in ("collar", "shoulder", "elbow", "wrist")]])
     return torch.stack(rows).unflatten(0, (2, len(ARMS)))
+
+
+_ODD: Final = {
+    "tree_left": 0.5, "tree_right": 0.5, "heel_back_left": 0.5, "heel_back_right": 0.5, "run_left": 0.3, "run_right": 0.3,
+    "warrior3_left": 0.8, "warrior3_right": 0.8, "fold": 0.5, "bow": 0.3, "lean_back": 0.4, "dog": 0.6, "crab": 0.6,
+    "bridge": 0.8, "glute_bridge": 0.6, "side_plank_left": 0.7, "side_plank_right": 0.7, "pigeon_left": 0.8,
+    "pigeon_right": 0.8, "handstand": 0.6, "shoulder_stand": 0.8, "tuck_jump": 0.6, "star_jump": 0.5, "leap": 0.6,
+    "child": 0.5, "cobra": 0.5, "back_legs_up": 0.6, "back_knees_up": 0.3, "kick_left": 0.5, "kick_right": 0.5,
+    "side_lunge_left": 0.4, "side_lunge_right": 0.4, "sit_lean_forward": 0.3, "sit_leg_over_left": 0.4,
+    "sit_leg_over_right": 0.4, "sit_figure_four_left": 0.4, "sit_figure_four_right": 0.4, "floor_straddle": 0.2,
+}  # fmt: skip
+
+
+@functools.cache
+def body_plainness() -> Tensor:
+    """(len(BODIES),) 0 for the plainest posture, up to 1 for one that nobody is in unless told to."""
+    order = [0.0 if n == "stand" else 0.15 + 0.002 * i for i, n in enumerate(BODIES)]
+    return torch.tensor([base + _ODD.get(n, 0.0) for base, n in zip(order, BODIES, strict=True)])
+
+
+@functools.cache
+def arm_plainness() -> Tensor:
+    """(len(ARMS),) 0 for hanging arms, more for any other."""
+    return torch.tensor([0.0 if n == "down" else 0.45 + 0.01 * i for i, n in enumerate(ARMS)])

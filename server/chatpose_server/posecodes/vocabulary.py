@@ -305,6 +305,12 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Quantity names by family, in the order in which ``measure`` returns them."""
 
+SIGNED: Final = frozenset(
+    q.name for q in _QUANTITIES.values()
+    if q.unit == "deg" and (q.mirror_sign < 0 or q.name.endswith((".pitch", ".bend", "gaze.up", ".turnout")))
+)  # fmt: skip
+"""Angles that go both ways from 0; all others lie in 0..180 and have no room beyond."""
+
 # -- posecodes ---------------------------------------------------------------------------------------------------------
 _POSECODES: dict[str, Posecode] = {}
 _Range = tuple[str, float, float]
@@ -813,7 +819,26 @@ def read(text: str) -> Request:
             if wish:
                 made = [replace(c, weight=c.weight * _WISH_WEIGHT, asked=False) for c in made]
             constraints += made
-    return Request(tuple(constraints), frozenset(flags), tuple(dict.fromkeys(codes)))
+    return Request(_settled(constraints), frozenset(flags), tuple(dict.fromkeys(codes)))
+
+
+_TRUNK_DIRECTION: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean"})
+
+
+def _settled(constraints: list[Constraint]) -> tuple[Constraint, ...]:
+    """What a posture only implies gives way to what is said outright: "kneeling, bent over" is no contradiction."""
+    posture = {c.name for c in _POSECODES.values() if c.group == "posture"}
+    said = [c for c in constraints if c.source not in posture]
+    trunk_said = any(c.quantity in _TRUNK_DIRECTION for c in said)
+    kept: list[Constraint] = []
+    for c in constraints:
+        if c.source in posture:
+            if c.quantity == "trunk.up" and trunk_said and c.lo <= 0:
+                continue
+            if any(o.quantity == c.quantity and (o.lo >= c.hi or o.hi <= c.lo) for o in said):
+                continue
+        kept.append(c)
+    return tuple(kept)
 
 
 def expand(statement: str) -> list[str]:
