@@ -285,6 +285,7 @@ def _along(point: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
 # -- structure -------------------------------------------------------------------------------------------------------
 
 _MIRROR_TOLERANCE = 0.03  # of the figure's extent: how far from its mirror image a bone may lie
+_CROWN = 0.27  # of the hips' height above the shoulders: there the skull ends, its joint is at half of that
 _FOOT_ZONE = 0.2  # of the hips' height: below it lies the ankle
 _STRUCTURE_TRUST = 0.8  # a body read from its build alone is never quite sure
 
@@ -319,9 +320,13 @@ def _stand(tree: _Tree, frame: _Frame) -> RigMap | None:
     foot = max(feet, key=lambda pair: len(tree.path_up(pair[0])) - 100 * (height[pair[0]] - low))
     hand = max(hands, key=lambda pair: abs(across[pair[0]] - across[pair[1]]))
     legs, arms = _chains_to(tree, foot), _chains_to(tree, hand)
-    if legs is None or arms is None or legs[0] not in tree.path_up(arms[0]):
+    if legs is None or arms is None:
         return None
-    pelvis, chest = legs[0], arms[0]
+    chest = arms[0]
+    # the bone that carries both: the legs may part further down (Daz's pelvis)
+    pelvis = next((name for name in tree.path_up(legs[0]) if name in tree.path_up(chest)), None)
+    if pelvis is None:
+        return None
     joints: dict[str, str] = {"pelvis": pelvis}
     toward_toes = np.zeros(3)
     sides: list[tuple[float, dict[str, str]]] = []
@@ -343,7 +348,9 @@ def _stand(tree: _Tree, frame: _Frame) -> RigMap | None:
     top = max(tops, key=height.__getitem__, default=None)
     if top is None or height[top] <= height[chest]:
         return None
-    joints["head"] = _head(tree, chest, top)
+    above_shoulders = height[top] - height[sides[0][1]["shoulder"]]
+    crown = above_shoulders > _CROWN * (height[sides[0][1]["hip"]] - low)
+    joints["head"] = _head(tree, chest, top, crown)
     rigmap = _complete("structure", joints, [], [], tree)
     return replace(
         rigmap, confidence=_STRUCTURE_TRUST * (1.0 if known else 0.75) * _confidence(rigmap, tree), by="structure"
@@ -402,7 +409,7 @@ def _leg(
 
 def _arm(chain: Sequence[str], tree: _Tree, heads: Mapping[str, np.ndarray]) -> dict[str, str]:
     forks = [i for i, name in enumerate(chain) if len(tree.children[name]) >= 3]
-    wrist = forks[0] if forks and forks[0] >= 2 else len(chain) - 1
+    wrist = forks[-1] if forks and forks[-1] >= 2 else len(chain) - 1  # the last: twist bones may hang beside the arm
     parts = _two_segments(chain, wrist, heads)
     if parts is None:
         return {}
@@ -410,10 +417,13 @@ def _arm(chain: Sequence[str], tree: _Tree, heads: Mapping[str, np.ndarray]) -> 
     return {**limb, "collar": chain[0]} if parts[0] > 0 else limb
 
 
-def _head(tree: _Tree, chest: str, top: str) -> str:
-    """The bone above the neck on the way to the topmost end: the last that bears more than one chain, or the end itself."""
+def _head(tree: _Tree, chest: str, top: str, crown: bool) -> str:
+    """The bone that turns the head on the way from chest to the topmost end.
+
+    The last that bears more than one chain (eyes, jaw); else the end itself, unless it only marks the crown.
+    """
     path = [*(tree.between(chest, top) or []), top]
     many = [name for name in path if len(tree.children[name]) > 1]
     if many:
         return many[-1]
-    return path[-2] if len(path) > 2 else path[-1]
+    return path[-2] if crown and len(path) > 1 else path[-1]
