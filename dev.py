@@ -18,8 +18,10 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import build_addon
 from scripts import checks, demo, environments
 
 ROOT = Path(__file__).resolve().parent
@@ -48,7 +50,11 @@ def bench(names: list[str]) -> int:
 def addon() -> int:
     """Build the add-on's zip, with the server's wheel in it, and print its path."""
     python = environments.ensure(environments.server())
-    return subprocess.call([str(python), "build_addon.py"], cwd=str(ROOT))
+    with tempfile.TemporaryDirectory() as folder:
+        making = [str(python), "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder]
+        subprocess.run([*making, str(ROOT / "server")], check=True)
+        print(build_addon.build(ROOT / "dist", next(Path(folder).glob("*.whl"))))
+    return 0
 
 
 def main(arguments: list[str]) -> int:

@@ -83,7 +83,7 @@ def ensure(environment: Environment) -> Path:
     """
     if environment.is_whole:
         return environment.python
-    with only_one(environment.folder.parent / f".{environment.folder.name}-making"):
+    with only_one(ROOT / ".cache" / f"making-{environment.folder.name.lstrip('.')}"):
         if environment.is_whole:  # another run finished it while this one waited
             return environment.python
         return _make(environment)
@@ -209,7 +209,7 @@ _TROUBLES = (
     (
         r"NewConnectionError|Name or service not known|name resolution|getaddrinfo failed|Network is unreachable"
         r"|Failed to establish a new connection|ConnectTimeoutError|ProxyError|Connection refused|Could not fetch URL"
-        r"|MaxRetryError",
+        r"|MaxRetryError|from versions: none",  # the last is all that pip says where it may not try twice
         "The package index cannot be reached. Check the network (and the proxy, if you are behind one)",
     ),
     (r"Permission denied|Errno 13", "A file may not be written. Check who owns this folder"),
