@@ -24,6 +24,7 @@ Quat: TypeAlias = tuple[float, float, float, float]
 Quats: TypeAlias = Mapping[str, Quat]
 
 MIN_JOINTS: Final = 20  # of the 22 body joints; an armature with fewer is another family's
+_CHANNELS: Final = ("location", "rotation_quaternion", "rotation_axis_angle", "rotation_euler", "scale")
 _FLOOR_TOLERANCE: Final = 0.05  # of the body's height: rest soles so near to the object's origin stand on it
 
 
@@ -157,11 +158,34 @@ def apply_pose(
         return ()
     moves_legs = options.joints is None or bool(options.joints & smplx.PARTS["LOWER"])
     grounds = options.height == "GROUND" and moves_legs  # a change of the arms alone must not lift the feet
-    before = _lowest(context, armature)[0] if grounds and options.strength < 1 else 0.0
+    before = lowest(context, armature) if grounds and options.strength < 1 else 0.0
     bones = write_pose(armature, wanted, binding)
     if grounds:
         _ground(context, armature, binding, before, options.strength)
     return bones
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every pose channel of an armature, exactly: bone name -> location, quaternion, axis-angle, euler, scale."""
+
+    channels: Mapping[str, tuple[tuple[float, ...], ...]]
+
+
+def snapshot(armature: bpy.types.Object) -> Snapshot:
+    """What ``restore`` puts back bit by bit."""
+    return Snapshot(
+        {bone.name: tuple(tuple(getattr(bone, name)) for name in _CHANNELS) for bone in armature.pose.bones}
+    )
+
+
+def restore(armature: bpy.types.Object, before: Snapshot) -> None:
+    """Puts every channel back; bones that are gone are skipped."""
+    for name, values in before.channels.items():
+        bone = armature.pose.bones.get(name)
+        if bone is not None:
+            for channel, value in zip(_CHANNELS, values, strict=True):
+                setattr(bone, channel, value)
 
 
 # -- a bone's own rotation mode --------------------------------------------------------------------------------------
@@ -244,14 +268,24 @@ def _ground(
 
     At less than full strength the lowest point goes that part of the way from where it was ``before``.
     """
-    lowest, rest_lowest = _lowest(context, armature)
+    low, floor = lowest(context, armature), floor_height(context, armature)
+    goal = floor if strength >= 1 else before + (floor - before) * strength
+    move_bone(armature, binding.pelvis, (0.0, 0.0, goal - low))
+    context.view_layer.update()
+
+
+def lowest(context: bpy.types.Context, armature: bpy.types.Object) -> float:
+    """World z of the lowest point of the meshes that the armature moves, or of its bones."""
+    return _lowest(context, armature)[0]
+
+
+def floor_height(context: bpy.types.Context, armature: bpy.types.Object) -> float:
+    """World z of the floor: where the body stands at rest if that is near the object's origin, else 0."""
+    rest_lowest = _lowest(context, armature)[1]
     origin = armature.matrix_world.translation.z
     heights = [(armature.matrix_world @ bone.head_local).z for bone in armature.data.bones]
     stands_on_origin = abs(rest_lowest - origin) <= _FLOOR_TOLERANCE * (max(heights) - min(heights))
-    floor = rest_lowest if stands_on_origin else 0.0
-    goal = floor if strength >= 1 else before + (floor - before) * strength
-    move_bone(armature, binding.pelvis, (0.0, 0.0, goal - lowest))
-    context.view_layer.update()
+    return rest_lowest if stands_on_origin else 0.0
 
 
 def _lowest(context: bpy.types.Context, armature: bpy.types.Object) -> tuple[float, float]:
