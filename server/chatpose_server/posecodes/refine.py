@@ -32,7 +32,8 @@ _NEAR_WEIGHT: Final = 0.35  # times a joint's own stiffness, against an error of
 _LIMIT_SCALE: Final = 6.0  # degrees
 _PENETRATION_SCALE: Final = 0.02  # metres
 _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
-_PATIENCE: Final = 1.2  # a wish that is further off than this is given up rather than fought for
+_PATIENCE: Final = 2.5  # a wish that is further off than this is given up rather than fought for
+_STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts half
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -78,18 +79,32 @@ def solve(
     listed = [requests] if isinstance(requests, Request | str) else list(requests)
     each = [read(r) if isinstance(r, str) else r for r in listed]
     each = [r + _posture_wishes(r) for r in each]
-    quat, oddness = _choose_starts(each, tries, seed)  # (B * tries, 22, 4)
+    quat, solved, failures = _solve_from_starts(each, 0, tries, seed)
+    failed = [i for i, n in enumerate(failures.tolist()) if n]
+    if failed:
+        q, s, n = _solve_from_starts([each[i] for i in failed], tries, 2 * tries, seed)
+        for k, i in enumerate(failed):
+            if n[k] < failures[i]:
+                quat[i], solved[i] = q[k], s[k]
+    return _report(quat, solved, each)
+
+
+def _solve_from_starts(
+    each: Sequence[Request], first: int, tries: int, seed: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From the starts ranked ``first`` to ``first + tries``: the start, the best result, how much asked is unmet."""
+    quat, oddness = _choose_starts(each, first, tries, seed)  # (B * tries, 22, 4)
     many = [r for r in each for _ in range(tries)]
-    if seed is not None:
-        many = _vary(many, seed)
-    wished = [r + w for r, w in zip(many, _ground_wishes(quat, many), strict=True)]
+    aimed = many if seed is None else _vary(many, seed)
+    wished = [r + w for r, w in zip(aimed, _ground_wishes(quat, aimed), strict=True)]
     solved, cost = _solve_cost(quat, wished, 1.0, _MAX_ITERATIONS)
     solved = _try_harder(solved, many, wished)
     _, unmet = _report_rows(rot.quat_to_matrot(solved), many)
-    failures = torch.tensor([2.0 * len(u) for u in unmet])
-    best = (cost + oddness + failures).unflatten(0, (-1, tries)).argmin(-1)
+    failures = torch.tensor([float(len(u)) for u in unmet])
+    worth = cost.clamp(max=20) * 0.5 + oddness * 2 + failures * 3
+    best = worth.unflatten(0, (-1, tries)).argmin(-1)
     pick = torch.arange(len(each)) * tries + best
-    return _report(quat[pick], solved[pick], each)
+    return quat[pick], solved[pick], failures[pick]
 
 
 def unmet_sources(local_matrot: Tensor, request: Request) -> list[str]:
@@ -248,7 +263,7 @@ def _solve_cost(
     live = torch.arange(batch)
     trial, damping = u.clone(), torch.full((batch,), 1e-2)
     normal, gradient = torch.zeros(batch, n, n), torch.zeros(batch, n)
-    stalled = torch.zeros(batch, dtype=torch.long)
+    stalled = torch.zeros(batch)
     for _ in range(iterations):
         p = problem.rows(live.repeat_interleave(n + 1))
         points = (trial[live][:, None] + nudges).flatten(0, 1)
@@ -263,10 +278,9 @@ def _solve_cost(
         normal[at] = j @ j.transpose(-1, -2)
         gradient[at] = (j @ r[better, 0][..., None]).squeeze(-1)
         damping[live] = torch.where(better, damping[live] * 0.35, damping[live] * 6.0).clamp(1e-5, 1e3)
-        small = torch.zeros(batch)
-        small[at] = gain
-        stalled[live] = torch.where(small[live] > 0.01, 0, stalled[live] + 1)
-        live = live[(stalled[live] < 3) & (best_cost[live] > 1e-5)]
+        stalled[live] += 0.5  # a step that had to be taken back
+        stalled[at] = torch.where(gain > 0.01, 0.0, stalled[at] + 0.5)
+        live = live[(stalled[live] < _STALLS) & (best_cost[live] > 1e-5)]
         if live.numel() == 0:
             break
         a = normal[live]
@@ -294,8 +308,10 @@ def _arm_of(quantity: str) -> int:
 
 
 @torch.no_grad()
-def _choose_starts(requests: Sequence[Request], tries: int, seed: int | None) -> tuple[Tensor, Tensor]:
-    """The ``tries`` starting poses that fit each request best, arms included: (B * tries, 22, 4) and their plainness.
+def _choose_starts(
+    requests: Sequence[Request], first: int, tries: int, seed: int | None
+) -> tuple[Tensor, Tensor]:
+    """The starting poses that fit each request best, arms included: (B * tries, 22, 4) and their plainness.
 
     A body is judged with the arms that suit the words best, so that raised arms do not speak for a handstand.
     """
@@ -321,7 +337,7 @@ def _choose_starts(requests: Sequence[Request], tries: int, seed: int | None) ->
     cost = cost + starts.body_plainness()
     if seed is not None:
         cost = cost + torch.rand(cost.shape, generator=generator) * 0.5
-    top = cost.topk(tries, largest=False, dim=-1).indices.flatten()
+    top = cost.topk(first + tries, largest=False, dim=-1).indices[:, first:].flatten()
     owner = torch.arange(rows).repeat_interleave(tries)
     quat = grid[top, alike[owner, top].argmin(-1)].clone()  # (B * tries, 22, 4)
     mine = problem.rows(owner)

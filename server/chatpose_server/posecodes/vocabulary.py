@@ -633,8 +633,8 @@ _code("knees=crossed", [("knees.width", -0.4, 0.0)], "knees", ["crossed"], ["cro
 _code("wrists=crossed", [("wrists.width", -0.6, -0.04)], "wrists", ["crossed"], ["cross your wrists"], "wrists.width")
 for _s, _o in (SIDES, SIDES[::-1]):
     _code(f"legs=crossed_{_s}_over",
-          [("left_thigh@right_thigh", -INF, 0.06), ("knees.width", -0.3, 0.04), (f"{_s}_knee:{_o}_knee.up"
-            if _s == "left" else f"{_o}_knee:{_s}_knee.up", *((0.04, 0.3) if _s == "left" else (-0.3, -0.04)))],
+          [("left_thigh@right_thigh", -INF, 0.06), ("knees.width", -0.3, 0.10), (f"{_s}_knee:{_o}_knee.up"
+            if _s == "left" else f"{_o}_knee:{_s}_knee.up", *((0.03, 0.3) if _s == "left" else (-0.3, -0.03)))],
           f"{_s} leg", [f"crossed over the {_o} leg", f"crossed over the {_o} knee"],
           [f"cross the {_s} leg over the {_o}"], "legs=crossed")  # fmt: skip
     _code(f"legs=figure_four_{_s}",
@@ -715,7 +715,7 @@ _posture("sitting_on_heels",
          ["sitting on the heels", "kneeling, sitting back on the heels"], ["sit back on your heels"])  # fmt: skip
 _posture("sitting",
          [("left_thigh.up", 68, 118), ("right_thigh.up", 68, 118), ("left_knee", 60, 125), ("right_knee", 60, 125),
-          ("pelvis.height", 0.36, 0.66), _FEET, ("trunk.up", 0, 45), ("seat@ground", 0.2, 0.7)],
+          ("pelvis.height", 0.36, 0.66), _FEET, ("trunk.up", 0, 40), ("seat@ground", 0.2, 0.7)],
          ["sitting on a chair", "sitting", "seated"], ["sit down", "sit on a chair"])  # fmt: skip
 _posture("sitting_on_ground", [("seat@ground", -INF, 0.035), ("trunk.up", 0, 55)],
          ["sitting on the ground", "sitting on the floor"], ["sit on the ground", "sit on the floor"])  # fmt: skip
@@ -735,11 +735,13 @@ _posture("squatting",
          [("pelvis.height", 0.15, 0.66), ("left_knee", 20, 100), ("right_knee", 20, 100),
           ("left_foot@ground", -INF, 0.035), ("right_foot@ground", -INF, 0.035), ("seat@ground", 0.05, 0.6),
           ("left_knee@ground", 0.15, 0.7), ("right_knee@ground", 0.15, 0.7), ("trunk.up", 0, 65),
+          ("feet.stride", -0.3, 0.3),
           ("balance.offset", -1, 0.04)],
          ["squatting", "crouching down", "in a deep squat"], ["squat down", "crouch"])  # fmt: skip
 _posture("half_squat",
          [("left_knee", 85, 145), ("right_knee", 85, 145), ("left_foot@ground", -INF, 0.035),
           ("right_foot@ground", -INF, 0.035), ("pelvis.height", 0.5, 0.88), ("trunk.up", 0, 60),
+          ("left_knee@ground", 0.25, 0.7), ("right_knee@ground", 0.25, 0.7), ("feet.stride", -0.3, 0.3),
           ("balance.offset", -1, 0.04)],
          ["standing with bent knees", "half squatting", "in a half squat"],
          ["bend your knees", "half squat"])  # fmt: skip
