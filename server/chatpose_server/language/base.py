@@ -43,13 +43,15 @@ class LanguageRequest:
 @dataclass(frozen=True)
 class LanguageAnswer:
     """What the model said. ``poses``: best first; empty for plain chat. ``posecodes``: what the words ask for, by the
-    model's second head: code name -> probability (empty where the model has no such head). ``timings``: seconds by
+    model's second head: code name -> probability (empty where the model has no such head). ``named``: which named pose
+    the words mean, by its third head: lexicon name -> probability, the likely ones only. ``timings``: seconds by
     stage. ``debug``: the wrapped prompt, accepted draft tokens and the like.
     """
 
     text: str
     poses: tuple[Pose, ...] = ()
     posecodes: Mapping[str, float] = field(default_factory=dict[str, float])
+    named: Mapping[str, float] = field(default_factory=dict[str, float])
     timings: Mapping[str, float] = field(default_factory=dict[str, float])
     debug: Mapping[str, Any] = field(default_factory=dict[str, Any])
 

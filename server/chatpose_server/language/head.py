@@ -1,4 +1,4 @@
-"""The heads on a language model's hidden state: pose (ChatPose's MLP) and posecodes. Float32; knows no language model.
+"""The heads on a language model's hidden state: pose (ChatPose's MLP), posecodes, named poses. Float32; knows no language model.
 
 ChatPose (CVPR 2024): Linear, ReLU, Linear on the post-norm hidden state at the position that predicts the pose token.
 With ``hypotheses`` > 1 the same MLP gives several poses and a logit for each (multiple choice learning, Guzman-Rivera
@@ -7,6 +7,7 @@ With ``hypotheses`` > 1 the same MLP gives several poses and a logit for each (m
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,13 +51,26 @@ class PoseHead(nn.Module):
             last.bias[: rot6d.numel()] = rot6d.flatten()
 
 
-class PosecodeHead(nn.Module):
-    """(B, hidden) -> (B, N) logits: the words ask for this posecode."""
+class ClassHead(nn.Module):
+    """(B, hidden) -> (B, N) logits: of the posecodes that the words ask for, or of the named pose that they mean."""
 
-    def __init__(self, hidden: int, inner: int, codes: int) -> None:
+    def __init__(self, hidden: int, inner: int, classes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(hidden, inner), nn.ReLU(), nn.Linear(inner, codes))
+        self.layers = nn.Sequential(nn.Linear(hidden, inner), nn.ReLU(), nn.Linear(inner, classes))
 
     def forward(self, state: Tensor) -> Tensor:
         """Logits, float32."""
         return self.layers(state.float())
+
+    def take_rows(self, other: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str]) -> None:
+        """Fills this head from another's state, class by class by name; new classes keep their start."""
+        at = {name: i for i, name in enumerate(old)}
+        first, last = self.layers[0], self.layers[-1]
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        with torch.no_grad():
+            first.weight.copy_(other["layers.0.weight"])
+            first.bias.copy_(other["layers.0.bias"])
+            for i, name in enumerate(new):
+                if name in at:
+                    last.weight[i] = other["layers.2.weight"][at[name]]
+                    last.bias[i] = other["layers.2.bias"][at[name]]

@@ -24,11 +24,12 @@ from ..skeleton import BODY_JOINTS
 from . import lora
 from .base import ChatTurn, LanguageAnswer, LanguageRequest
 from .decoding import Decoder, Generated, TemplateDraft, text_prompt
-from .head import PosecodeHead, PoseHead
+from .head import ClassHead, PoseHead
 
 POSE_TOKEN: Final = "<POSE>"  # noqa: S105 - the word that stands for a pose, not a secret
 HISTORY_TURNS: Final = 8  # older turns are dropped: a 135 M model gains nothing from them and every token costs
 _METADATA_KEY: Final = "chatpose"
+_NAMES_TOLD: Final = 5
 
 
 class ModelFileError(ValueError):
@@ -45,6 +46,7 @@ class PoseLMConfig:
     joints: int = len(BODY_JOINTS)
     hypotheses: int = 1
     codes: tuple[str, ...] = ()  # posecode names of the second head, in order
+    names: tuple[str, ...] = ()  # lexicon names of the third head, in order; its class 0 is none of them
     turn: str = "<|im_start|>{role}\n{text}<|im_end|>\n"
     opening: str = "<|im_start|>assistant\n"
     stop: str = "<|im_end|>"
@@ -65,7 +67,7 @@ class PoseLMConfig:
             raise ModelFileError(
                 f"These weights were made by a newer ChatPose (unknown: {', '.join(sorted(set(data) - known))}). Update it."
             )
-        for key in ("codes", "answers"):
+        for key in ("codes", "names", "answers"):
             data[key] = tuple(data.get(key, ()))
         return PoseLMConfig(**data)
 
@@ -81,7 +83,8 @@ class PoseLM:
         model: Any,  # a transformers ...ForCausalLM whose vocabulary holds the pose token as its last row
         tokenizer: Any,  # tokenizers.Tokenizer
         head: PoseHead,
-        codes: PosecodeHead | None,
+        codes: ClassHead | None,
+        names: ClassHead | None,
         config: PoseLMConfig,
         *,
         licence: str = "",
@@ -89,7 +92,7 @@ class PoseLM:
         self.name, self.licence, self.config = name, licence, config
         self.device, self.dtype = str(model.device), str(model.dtype).removeprefix("torch.")
         self._model, self._tokenizer = model, tokenizer
-        self._head, self._codes = head.eval(), codes.eval() if codes else None
+        self._head, self._codes, self._names = head.eval(), codes, names
         self.pose_id: int = model.get_input_embeddings().weight.shape[0] - 1
         self._stop_id = int(tokenizer.token_to_id(config.stop))
         self._decoder = Decoder(model.get_decoder(), model.lm_head, model.get_input_embeddings(), model.device)
@@ -148,18 +151,19 @@ class PoseLM:
         if request.want == "pose" and not rows:
             rows = [0]
         with torch.inference_mode():
-            poses, codes = self._read_poses(made, rows, request.candidates)
+            poses = self._read_poses(made, rows, request.candidates)
+            codes, named = self._read_meaning(made, rows)
         text = self._decode(made.ids) if not rows else ""
         timings = {"language": decoded - start, "head": time.perf_counter() - decoded}
         debug = {
             "prompt_tokens": len(ids), "reused": made.reused, "forwards": made.forwards, "drafted": made.drafted,
             "accepted": made.accepted, "answer": self._decode(made.ids, keep_pose=True),
         }  # fmt: skip
-        return LanguageAnswer(text, poses, codes, timings, debug)
+        return LanguageAnswer(text, poses, codes, named, timings, debug)
 
     def unload(self) -> None:
         """Frees the weights."""
-        del self._model, self._decoder, self._head, self._codes
+        del self._model, self._decoder, self._head, self._codes, self._names
 
     # -- inside --------------------------------------------------------------------------------------------------
     @property
@@ -186,11 +190,10 @@ class PoseLM:
                 text += POSE_TOKEN
         return text.strip()
 
-    def _read_poses(self, made: Generated, rows: list[int], candidates: int) -> tuple[tuple[Pose, ...], Mapping[str, float]]:
+    def _read_poses(self, made: Generated, rows: list[int], candidates: int) -> tuple[Pose, ...]:
         if not rows:
-            return (), {}
-        states = made.states[rows].float().cpu()
-        out = self._head(states)  # (R, K, J, 3, 3)
+            return ()
+        out = self._head(made.states[rows].float().cpu())  # (R, K, J, 3, 3)
         weights = torch.softmax(out.logits, -1)
         poses: list[Pose] = []
         for row in range(len(rows)):
@@ -199,21 +202,34 @@ class PoseLM:
             poses += [
                 Pose.from_matrot(out.matrot[row, k, : len(BODY_JOINTS)], score=float(weights[row, k])) for k in take
             ]
+        return tuple(poses[: max(candidates, len(rows))])
+
+    def _read_meaning(self, made: Generated, rows: list[int]) -> tuple[dict[str, float], dict[str, float]]:
+        """What the words ask for (posecodes) and which named pose they mean, with probabilities."""
         codes: dict[str, float] = {}
+        named: dict[str, float] = {}
+        if not rows:
+            return codes, named
+        state = made.states[rows[:1]].float().cpu()
         if self._codes is not None:
-            asked = torch.sigmoid(self._codes(states[:1]))[0].tolist()
-            codes = dict(zip(self.config.codes, asked, strict=True))
-        return tuple(poses[: max(candidates, len(rows))]), codes
+            codes = dict(zip(self.config.codes, torch.sigmoid(self._codes(state))[0].tolist(), strict=True))
+        if self._names is not None:
+            chances = torch.softmax(self._names(state), -1)[0, 1:]
+            best = chances.topk(min(_NAMES_TOLD, len(chances)))
+            named = {self.config.names[i]: p for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)}
+        return codes, named
 
 
 def save_trained(
-    path: Path, model: nn.Module, token: Tensor, head: PoseHead, codes: PosecodeHead | None, config: PoseLMConfig
-) -> None:
+    path: Path, model: nn.Module, token: Tensor, head: PoseHead, codes: ClassHead | None, names: ClassHead | None,
+    config: PoseLMConfig,
+) -> None:  # fmt: skip
     """Writes the trained part in float16: LoRA, the pose token's embedding (hidden,), the heads."""
     state = {f"lora.{k}": v for k, v in lora.adapter_state(model).items()}
     state["token.pose"] = token.detach()
     state |= {f"head.{k}": v for k, v in head.state_dict().items()}
     state |= {f"codes.{k}": v for k, v in codes.state_dict().items()} if codes else {}
+    state |= {f"names.{k}": v for k, v in names.state_dict().items()} if names else {}
     half = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in state.items()}
     part = path.with_suffix(".part")
     save_file(half, part, metadata={_METADATA_KEY: config.to_json()})
@@ -247,12 +263,14 @@ def build(
         lora.merge(backbone, {k.removeprefix("lora."): v for k, v in state.items() if k.startswith("lora.")})
         head = PoseHead(config.hidden, config.inner, config.joints, config.hypotheses)
         head.load_state_dict({k.removeprefix("head."): v.float() for k, v in state.items() if k.startswith("head.")})
-        codes = PosecodeHead(config.hidden, config.inner, len(config.codes)) if config.codes else None
-        if codes:
-            codes.load_state_dict({k.removeprefix("codes."): v.float() for k, v in state.items() if k.startswith("codes.")})
+        codes = ClassHead(config.hidden, config.inner, len(config.codes)) if config.codes else None
+        names = ClassHead(config.hidden, config.inner, len(config.names) + 1) if config.names else None
+        for part, prefix in ((codes, "codes."), (names, "names.")):
+            if part:
+                part.load_state_dict({k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)})
     except (KeyError, RuntimeError, AttributeError) as error:
         raise ModelFileError("These ChatPose weights do not fit this backbone; they are of another version.") from error
-    return PoseLM(name, backbone, tokenizer, head, codes, config, licence=licence)
+    return PoseLM(name, backbone, tokenizer, head, codes, names, config, licence=licence)
 
 
 def add_pose_token(model: Any, embedding: Tensor) -> None:

@@ -90,6 +90,7 @@ class CaptionPairs:
         self._poses, self._named = poses, tuple(named)
         self._weights = density_weights(poses.matrot)
         self.code_names = tuple(POSECODES)
+        self.pose_names = tuple(n.name for n in self._named)
         self._sayable = torch.tensor([not _DULL.search(n) and bool(POSECODES[n].terms) for n in self.code_names])
         self._part = [part_of(n) for n in self.code_names]
         probe = torch.multinomial(self._weights, 3000, generator=torch.Generator().manual_seed(7), replacement=True)
@@ -115,6 +116,7 @@ class CaptionPairs:
         replies: list[str | None] = []
         matrot = torch.eye(3).expand(count, len(BODY_JOINTS), 3, 3).clone()
         codes = torch.full((count, len(self.code_names)), torch.nan)
+        names = torch.zeros(count, dtype=torch.long)
         real = self._draw(count, generator)
         base = standing(generator, count)
         limbs, parts = self._transplant(base, real, rng)
@@ -133,12 +135,14 @@ class CaptionPairs:
                 replies.append(reply)
                 continue
             elif kind == "named":
-                pose = rng.choice(self._named)
+                at = rng.randrange(len(self._named))
+                pose, names[i] = self._named[at], at + 1
                 texts.append(captions.roughen(captions.frame(rng.choice(pose.wordings), rng), rng))
                 matrot[i], codes[i] = pose.matrot[rng.randrange(len(pose.matrot))], pose.codes
                 replies.append(None)
                 continue
             else:
+                names[i] = -1
                 at = self._labelled[rng.randrange(len(self._labelled))]
                 texts.append(captions.roughen(captions.frame(_label(self._poses.text[at], rng), rng), rng))
                 matrot[i] = self._poses.matrot[at]
@@ -153,7 +157,7 @@ class CaptionPairs:
             for name in said:
                 codes[i, self._at[name]] = 1.0
             replies.append(None)
-        return Batch(texts, replies, matrot, codes)
+        return Batch(texts, replies, matrot, codes, names)
 
     # -- inside --------------------------------------------------------------------------------------------------
     @property

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..posecodes.lexicon import Entry, entries, mirrored
+from ..posecodes.measure import measure, posecodes_hold
+from ..posecodes.refine import solve
+from ..posecodes.vocabulary import POSECODES
+
+_BATCH: Final = 24  # entries solved at a time
+
 
 @dataclass(frozen=True)
 class NamedPose:
-    """A solved entry. ``matrot`` (V, 22, 3, 3): versions; ``codes`` (N,): 1 asked, 0 not, NaN true but not asked."""
+    """A solved entry of the lexicon, by its ``name``. ``matrot`` (V, 22, 3, 3): versions; ``codes`` (N,): 1 asked, 0 not, NaN true but not asked."""
 
+    name: str
     wordings: tuple[str, ...]
     matrot: Tensor
     codes: Tensor
@@ -26,7 +36,7 @@ def write_named(path: Path, poses: Sequence[NamedPose], code_names: Sequence[str
     """One safetensors file; wordings and posecode names go into its header."""
     tensors = {f"{i}.matrot": p.matrot.contiguous() for i, p in enumerate(poses)}
     tensors |= {f"{i}.codes": p.codes.contiguous() for i, p in enumerate(poses)}
-    words = json.dumps([p.wordings for p in poses])
+    words = json.dumps([[p.name, *p.wordings] for p in poses])
     save_file(tensors, path, metadata={"wordings": words, "codes": json.dumps(list(code_names))})
 
 
@@ -40,6 +50,54 @@ def read_named(path: Path, code_names: Sequence[str]) -> tuple[NamedPose, ...]:
         column = torch.tensor([at.get(name, 0) for name in code_names])
         nan = torch.tensor(torch.nan)
         return tuple(
-            NamedPose(tuple(w), f.get_tensor(f"{i}.matrot"), torch.where(known, f.get_tensor(f"{i}.codes")[column], nan))
+            NamedPose(w[0], tuple(w[1:]), f.get_tensor(f"{i}.matrot"), torch.where(known, f.get_tensor(f"{i}.codes")[column], nan))
             for i, w in enumerate(wordings)
         )
+
+
+def all_entries() -> list[Entry]:
+    """Every entry, and the mirror image of those whose words name a side."""
+    listed: list[Entry] = []
+    for entry in entries():
+        listed.append(entry)
+        other = mirrored(entry)
+        if other.wordings != entry.wordings:
+            sided = tuple(b for a, b in zip(entry.wordings, other.wordings, strict=True) if a != b)
+            listed.append(Entry(f"{entry.name} (mirrored)", sided, other.versions, other.free, other.topic))
+    return listed
+
+
+def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,)) -> list[NamedPose]:
+    """Each entry's versions, solved once for each seed; solutions that miss several statements are left out."""
+    jobs = [(i, version, seed) for i, e in enumerate(listed) for version in e.versions for seed in seeds]
+    solved: dict[int, list[tuple[Tensor, int]]] = {}
+    codes: dict[int, Tensor] = {}
+    names = tuple(POSECODES)
+    for seed in seeds:
+        mine = [(i, v) for i, v, s in jobs if s == seed]
+        for at in range(0, len(mine), _BATCH):
+            part = mine[at : at + _BATCH]
+            made = solve([v for _, v in part], tries=2, seed=seed)
+            true = posecodes_hold(measure(made.matrot), 0.0)
+            for (i, version), matrot, unmet, holds in zip(part, made.matrot, made.unmet, true, strict=True):
+                solved.setdefault(i, []).append((matrot, len(unmet)))
+                asked = torch.tensor([n in version.codes for n in names])
+                mark = torch.where(asked, 1.0, torch.where(holds, torch.nan, 0.0))
+                codes[i] = mark if i not in codes else torch.where(codes[i] == mark, mark, torch.nan)
+    poses: list[NamedPose] = []
+    for i, entry in enumerate(listed):
+        best = min(missed for _, missed in solved[i])
+        keep = [matrot for matrot, missed in solved[i] if missed <= best + 1]
+        poses.append(NamedPose(entry.name, entry.wordings, torch.stack(keep), codes[i]))
+    return poses
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``chatpose-server train lexicon``: solves the lexicon into one file for ``train poselm --named``."""
+    parser = argparse.ArgumentParser(prog="chatpose-server train lexicon", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--seeds", type=int, default=1, help="different solutions of each version")
+    args = parser.parse_args(argv)
+    seeds: list[int | None] = [None, *range(1, args.seeds)]
+    write_named(args.out, solve_entries(all_entries(), seeds), tuple(POSECODES))
+    return 0

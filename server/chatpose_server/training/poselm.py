@@ -23,7 +23,7 @@ from torch import Tensor
 from .. import rotations as rot
 from ..body import default_body
 from ..language import lora
-from ..language.head import HeadOutput, PosecodeHead, PoseHead
+from ..language.head import ClassHead, HeadOutput, PoseHead
 from ..language.loading import load_backbone
 from ..language.poselm import PoseLM, PoseLMConfig, add_pose_token, save_trained
 from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
@@ -36,25 +36,29 @@ _ANGLE_WEIGHT: Final = 1.0
 _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
 _CODE_WEIGHT: Final = 0.01
+_NAME_WEIGHT: Final = 0.1
 _SLICE: Final = 16  # rows in one forward; more only pads more on a CPU
 
 
 @dataclass(frozen=True)
 class Batch:
     """``texts`` (B); ``replies`` (B): None for a pose, else the words of a plain answer; ``matrot`` (B, 22, 3, 3), any
-    value where the reply is words; ``codes`` (B, N) 0, 1 or NaN (not known).
+    value where the reply is words; ``codes`` (B, N) 0, 1 or NaN (not known); ``names`` (B): the named pose that the
+    words mean, counted from 1, 0 for none of them, -1 for not known.
     """
 
     texts: list[str]
     replies: list[str | None]
     matrot: Tensor
     codes: Tensor
+    names: Tensor
 
 
 class PairSource(Protocol):
     """Makes training pairs on the fly."""
 
     code_names: tuple[str, ...]
+    pose_names: tuple[str, ...]
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """``count`` pairs; the same generator state gives the same pairs."""
@@ -92,17 +96,19 @@ class Trainer:
         hidden: int = model.config.hidden_size
         self.config = PoseLMConfig(
             base=settings.base, hidden=hidden, inner=settings.inner, hypotheses=settings.hypotheses,
-            codes=tuple(source.code_names), recipe=recipe,
+            codes=tuple(source.code_names),
+            names=tuple(source.pose_names), recipe=recipe,
         )  # fmt: skip
         add_pose_token(model, model.get_input_embeddings().weight.float().mean(0))
         lora.inject(model.get_decoder(), LORA_TARGETS, settings.rank, settings.alpha)
         self.model = model
         self.token = torch.nn.Parameter(model.get_input_embeddings().weight[-1].detach().float().clone())
         self.head = PoseHead(hidden, settings.inner, len(BODY_JOINTS), settings.hypotheses)
-        self.codes = PosecodeHead(hidden, settings.inner, len(source.code_names)) if source.code_names else None
-        self.words = PoseLM("training", model, tokenizer, self.head, self.codes, self.config)  # for its tokenising
+        self.codes = ClassHead(hidden, settings.inner, len(source.code_names)) if source.code_names else None
+        self.names = ClassHead(hidden, settings.inner, len(source.pose_names) + 1) if source.pose_names else None
+        self.words = PoseLM("training", model, tokenizer, self.head, self.codes, self.names, self.config)  # for its tokenising
         adapters = [p for p in model.parameters() if p.requires_grad]
-        heads = [*self.head.parameters(), *(self.codes.parameters() if self.codes else ()), self.token]
+        heads = [p for h in (self.head, self.codes, self.names) if h for p in h.parameters()] + [self.token]
         self.optimiser = torch.optim.AdamW(
             [{"params": adapters, "lr": settings.rate}, {"params": heads, "lr": settings.head_rate}],
             weight_decay=0.0, betas=(0.9, 0.98),
@@ -133,8 +139,9 @@ class Trainer:
         for at in range(0, len(order), _SLICE):
             index = order[at : at + _SLICE]
             slice_ = Batch(
-                [batch.texts[i] for i in index], [batch.replies[i] for i in index], batch.matrot[index], batch.codes[index]
-            )
+                [batch.texts[i] for i in index], [batch.replies[i] for i in index], batch.matrot[index],
+                batch.codes[index], batch.names[index],
+            )  # fmt: skip
             share = len(index) / len(order)
             total, some = self.loss(slice_)
             (total * share).backward()
@@ -180,6 +187,11 @@ class Trainer:
                 code_loss = (each * known).sum() / known.any(1).sum()
                 total = total + _CODE_WEIGHT * code_loss
                 parts["codes"] = float(code_loss.detach())
+        named = batch.names[owner]
+        if self.names and (named >= 0).any():
+            name_loss = F.cross_entropy(self.names(state), named, ignore_index=-1)
+            total = total + _NAME_WEIGHT * name_loss
+            parts["names"] = float(name_loss.detach())
         return total, parts
 
     def _tokens(self, batch: Batch) -> tuple[list[list[int]], list[list[int]]]:
@@ -231,11 +243,12 @@ class Trainer:
     # -- checkpoints ---------------------------------------------------------------------------------------------
     def save(self) -> None:
         """``trained.safetensors`` (what ships) and ``resume.pt`` (float32 and the optimiser)."""
-        save_trained(self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.config)
+        save_trained(self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.names, self.config)
         state = {
             "step": self.step, "settings": asdict(self.settings), "token": self.token.detach(),
             "lora": lora.adapter_state(self.model), "head": self.head.state_dict(),
             "codes": self.codes.state_dict() if self.codes else {}, "code_names": list(self.config.codes),
+            "names": self.names.state_dict() if self.names else {}, "pose_names": list(self.config.names),
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
         part = self.out / "resume.part"
@@ -243,18 +256,20 @@ class Trainer:
         part.replace(self.out / "resume.pt")
 
     def resume(self, path: Path, *, keep_step: bool = True) -> None:
-        """Goes on from ``resume.pt``. Posecodes that the file does not know start fresh."""
+        """Goes on from ``resume.pt``. Posecodes and names that the file does not know start fresh."""
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         lora.load_adapter(self.model, state["lora"])
         self.head.load_state_dict(state["head"])
         with torch.no_grad():
             self.token.copy_(state["token"])
-        same_codes = state["code_names"] == list(self.config.codes)
-        if self.codes and same_codes:
-            self.codes.load_state_dict(state["codes"])
+        same = state["code_names"] == list(self.config.codes) and state.get("pose_names") == list(self.config.names)
+        if self.codes and state["codes"]:
+            self.codes.take_rows(state["codes"], state["code_names"], self.config.codes)
+        if self.names and state.get("names"):
+            self.names.take_rows(state["names"], ["", *state["pose_names"]], ["", *self.config.names])
         if keep_step:
             self.step = state["step"]
-        if keep_step and same_codes:
+        if keep_step and same:
             self.optimiser.load_state_dict(state["optimiser"])
 
 

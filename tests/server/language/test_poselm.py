@@ -32,15 +32,16 @@ def model(saved) -> PoseLM:
 
 def with_answers(answers, bias=None) -> PoseLM:
     parts = tiny.trained_parts(answers=tuple(answers))
-    lm, token, head, codes, header = parts
+    lm, token, head, codes, names, header = parts
     state = {f"lora.{k}": v for k, v in lora.adapter_state(lm).items()} | {"token.pose": token}
     state |= {f"head.{k}": v for k, v in head.state_dict().items()}
     state |= {f"codes.{k}": v for k, v in codes.state_dict().items()}
+    state |= {f"names.{k}": v for k, v in names.state_dict().items()}
     return build("tiny", tiny.backbone(), tiny.tokenizer(), header, state)
 
 
 def test_the_file_gives_the_model_that_was_trained(saved):
-    trained, token, head, _, _ = tiny.trained_parts()
+    trained, token, head, *_ = tiny.trained_parts()
     header, state = read_trained(saved)
     built = build("tiny", tiny.backbone(), tiny.tokenizer(), header, state)
     ids = built.encode_conversation((), "she kneels")
@@ -102,6 +103,8 @@ def test_a_pose_that_was_asked_for_always_comes(model):
     assert set(answer.poses[0].joints) >= {"pelvis", "left_wrist"}
     assert answer.debug["forwards"] == 1
     assert set(answer.posecodes) == {"a", "b"}
+    assert set(answer.named) == {"x", "y", "z"}
+    assert 0 < sum(answer.named.values()) < 1  # the rest is for none of them
 
 
 def test_candidates_come_best_first_and_differ(model):

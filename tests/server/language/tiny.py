@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, decoders, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from chatpose_server.language import lora
-from chatpose_server.language.head import PosecodeHead, PoseHead
+from chatpose_server.language.head import ClassHead, PoseHead
 from chatpose_server.language.poselm import PoseLMConfig, add_pose_token
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -38,7 +38,7 @@ def backbone(seed: int = 0) -> LlamaForCausalLM:
 
 
 def config(**changes: object) -> PoseLMConfig:
-    return PoseLMConfig(**{"base": "tiny", "hidden": 32, "inner": 16, "hypotheses": 3, "codes": ("a", "b"), **changes})
+    return PoseLMConfig(**{"base": "tiny", "hidden": 32, "inner": 16, "hypotheses": 3, "codes": ("a", "b"), "names": ("x", "y", "z"), **changes})
 
 
 def trained_parts(seed: int = 1, **changes: object):
@@ -53,5 +53,6 @@ def trained_parts(seed: int = 1, **changes: object):
             if isinstance(module, lora.LoraLinear):
                 module.up.normal_(std=0.05)
     head = PoseHead(32, 16, 22, header.hypotheses)
-    codes = PosecodeHead(32, 16, len(header.codes)) if header.codes else None
-    return model, model.get_input_embeddings().weight[-1].detach().clone(), head, codes, header
+    codes = ClassHead(32, 16, len(header.codes)) if header.codes else None
+    names = ClassHead(32, 16, len(header.names) + 1) if header.names else None
+    return model, model.get_input_embeddings().weight[-1].detach().clone(), head, codes, names, header
