@@ -105,7 +105,7 @@ def solve(
         at = state.joints[:, effectors]  # (B, E, 3)
         error = targets - at
         far = error.norm(dim=-1)
-        if bool(((far < tolerance) | (counts == 0)).all()) and (lean < 1e-4 or step >= steps // 2):
+        if bool(((far < tolerance) | (counts == 0)).all()) and (lean < 1e-4 or step >= steps // 3):
             break
         if prior is not None and step % _PRIOR_EVERY == 0:
             wish = _wish(prior, quat, usable)

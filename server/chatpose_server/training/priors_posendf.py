@@ -25,7 +25,16 @@ from torch import Tensor, nn
 from .. import rotations as rot
 from ..priors.posendf import JOINT_COUNT, PoseNDF, rotation_gradient
 from .priors_data import (
-    J, DataError, PoseSet, add_noise, fill_unknown, geodesic_deg, mirror, mirrored, read_sources, recombine,
+    DataError,
+    J,
+    PoseSet,
+    add_noise,
+    fill_unknown,
+    geodesic_deg,
+    mirror,
+    mirrored,
+    read_sources,
+    recombine,
 )  # fmt: skip
 from .priors_run import DATA_NOTICES, Run, revision, write_card
 
@@ -189,14 +198,14 @@ class Settings:
     """What a run is made of; all of it goes into the card."""
 
     recipe: str = "chatpose"
-    steps: int = 9000
-    batch: int = 384
-    lr: float = 1e-3
+    steps: int = 7000
+    batch: int = 300
+    lr: float = 2e-3
     weight_decay: float = 0.0
     seed: int = 0
     sizes: tuple[int, ...] = (256, 256, 256, 64)
-    beta: float = 5.0  # a bend soft enough that the gradient turns smoothly; the published 100 is nearly a corner
-    hard: int = 60_000
+    beta: float = 8.0  # a bend soft enough that the gradient turns smoothly; the published 100 is nearly a corner
+    hard: int = 36_000
     manifold: int = 60_000
 
 
