@@ -51,7 +51,12 @@ def points(rest: str = "T") -> dict[str, np.ndarray]:
         "collar": (0.025, 1.48, 0.02), "shoulder": (0.17, 1.49, -0.02), "elbow": (0.45, 1.485, -0.03),
         "wrist": (0.71, 1.485, -0.01), "hand_end": (0.80, 1.48, 0.0),
     }  # fmt: skip
-    for finger, z, length in (("index", 0.025, 0.075), ("middle", 0.0, 0.08), ("ring", -0.02, 0.075), ("pinky", -0.04, 0.06)):
+    for finger, z, length in (
+        ("index", 0.025, 0.075),
+        ("middle", 0.0, 0.08),
+        ("ring", -0.02, 0.075),
+        ("pinky", -0.04, 0.06),
+    ):
         for i in range(4):
             p[f"{finger}{i + 1}"] = (0.80 + length * i / 3, 1.485 - 0.004 * i * i, z)
     for i, at in enumerate([(0.735, 1.47, 0.025), (0.755, 1.455, 0.05), (0.775, 1.44, 0.07), (0.79, 1.43, 0.085)]):
@@ -92,7 +97,9 @@ FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 Row = tuple[str, str | None, object, object]
 
 
-def _limbs(names: dict[str, str], chest: str, pelvis: str, finger: str = "", words: dict[str, str] | None = None) -> list[Row]:
+def _limbs(
+    names: dict[str, str], chest: str, pelvis: str, finger: str = "", words: dict[str, str] | None = None
+) -> list[Row]:
     """The rows of both legs and arms from one table of names with side marks."""
     n = names
     rows: list[Row] = [
@@ -173,7 +180,12 @@ def _unreal(spines: int, necks: int) -> list[Row]:
     rows = [("root", None, "root", _between("root", "pelvis", 0.1)),
             *_trunk("pelvis", spine, [f"neck_0{i + 1}" for i in range(necks)], "head", "root"),
             *_limbs(_UNREAL, spine[-1], "pelvis", "{f}_0{i}_@")]  # fmt: skip
-    for limb, start, end in (("upperarm", "shoulder", "elbow"), ("lowerarm", "elbow", "wrist"), ("thigh", "hip", "knee"), ("calf", "knee", "ankle")):
+    for limb, start, end in (
+        ("upperarm", "shoulder", "elbow"),
+        ("lowerarm", "elbow", "wrist"),
+        ("thigh", "hip", "knee"),
+        ("calf", "knee", "ankle"),
+    ):
         for i, t in ((1, 0.66), (2, 0.33)):
             rows.append((f"{limb}_twist_0{i}_@", f"{limb}_@", _between(start, end, t), _between(start, end, t + 0.2)))
     return rows
@@ -196,7 +208,12 @@ def _makehuman() -> list[Row]:
              "shoulder": "upperarm01.@", "elbow": "lowerarm01.@", "wrist": "wrist.@"}  # fmt: skip
     rows = [*_trunk("root", [f"spine0{i}" for i in (5, 4, 3, 2, 1)], ["neck01", "neck02", "neck03"], "head"),
             ("pelvis.@", "root", "pelvis", "hip"), *_limbs(names, "spine01", "pelvis.@", "finger{f}-{i}.@", dict(zip(FINGERS, "12345", strict=True)))]  # fmt: skip
-    for limb, a, b in (("upperleg", "hip", "knee"), ("lowerleg", "knee", "ankle"), ("upperarm", "shoulder", "elbow"), ("lowerarm", "elbow", "wrist")):
+    for limb, a, b in (
+        ("upperleg", "hip", "knee"),
+        ("lowerleg", "knee", "ankle"),
+        ("upperarm", "shoulder", "elbow"),
+        ("lowerarm", "elbow", "wrist"),
+    ):
         rows = _split(rows, f"{limb}01.@", f"{limb}02.@", a, b)
     return _split(rows, "clavicle.@", "shoulder01.@", "collar", "shoulder")
 
@@ -207,7 +224,12 @@ def _character_creator() -> list[Row]:
             *_trunk(c + "Hip", [c + "Waist", c + "Spine01", c + "Spine02"], [c + "NeckTwist01", c + "NeckTwist02"], c + "Head", c + "BoneRoot"),
             (c + "Pelvis", c + "Hip", _spine(0.02), "pelvis"),
             *_limbs(_CC, c + "Spine02", c + "Pelvis", c + "@_{f}{i}", {**CAPITAL, "middle": "Mid"})]  # fmt: skip
-    for limb, a, b in (("Upperarm", "shoulder", "elbow"), ("Forearm", "elbow", "wrist"), ("Thigh", "hip", "knee"), ("Calf", "knee", "ankle")):
+    for limb, a, b in (
+        ("Upperarm", "shoulder", "elbow"),
+        ("Forearm", "elbow", "wrist"),
+        ("Thigh", "hip", "knee"),
+        ("Calf", "knee", "ankle"),
+    ):
         for i, t in ((1, 0.25), (2, 0.6)):
             rows.append((f"{c}@_{limb}Twist0{i}", f"{c}@_{limb}", _between(a, b, t), _between(a, b, t + 0.2)))
     return rows
@@ -237,7 +259,10 @@ def _metarig() -> list[Row]:
 
 def _biped() -> list[Row]:
     b = "Bip001 "
-    rows = [*_trunk(b + "Pelvis", [b + "Spine", b + "Spine1"], [b + "Neck"], b + "Head", None), *_limbs(_BIPED, b + "Neck", b + "Pelvis")]
+    rows = [
+        *_trunk(b + "Pelvis", [b + "Spine", b + "Spine1"], [b + "Neck"], b + "Head", None),
+        *_limbs(_BIPED, b + "Neck", b + "Pelvis"),
+    ]
     return rows
 
 
@@ -284,7 +309,11 @@ def figure(
     """
     rng = np.random.default_rng(rolls)
     where = points(rest)
-    basis = {"Z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]), "Y": np.eye(3), "Z+Y": np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])}[axes]
+    basis = {
+        "Z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
+        "Y": np.eye(3),
+        "Z+Y": np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]),
+    }[axes]
     left, right = _SIDE_WORD.get(name, "L R").split()
     bones: dict[str, Bone] = {}
     for bone, parent, head, tail in ROWS[name]():

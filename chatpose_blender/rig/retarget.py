@@ -22,7 +22,7 @@ the body moves, from its own rest. A foot's direction is that of its sole, so a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -131,11 +131,11 @@ def fit(rigmap: RigMap, bones: Mapping[str, RestBone]) -> Fit:
 
 def forward(quats: Quats) -> dict[str, Array]:
     """Global rotation (..., 3, 3) of each of the 55 joints by forward kinematics; a joint not spoken for is at rest."""
-    shape = next((np.shape(q)[:-1] for q in quats.values()), ())
-    eye = np.broadcast_to(np.eye(3), (*shape, 3, 3))
+    given = _matrots(quats)
+    eye = np.broadcast_to(np.eye(3), np.shape(next(iter(given.values()), np.eye(3))))
     turned: dict[str, Array] = {}
     for joint in JOINTS:
-        local = rot.to_matrot(quats[joint]) if joint in quats else eye
+        local = given.get(joint, eye)
         turned[joint] = turned[PARENT[joint]] @ local if joint in PARENT else local
     return turned
 
@@ -146,9 +146,24 @@ def retarget(rig: Fit, quats: Quats, unmapped: Mapping[str, ArrayLike] | None = 
     ``quats``: SMPL-X joint -> (..., 4) local rotations, ``pelvis`` the global one. ``unmapped``: the present local
     rotations of bones that lie between mapped ones and that nobody poses; those not given are at rest.
     """
-    posed = posed_rotations(rig, quats, unmapped)
-    spoken = _spoken_bones(rig, quats)
-    return {name: rot.from_matrot(_local(rig, posed, name)) for name in rig.order if name in spoken}
+    return local_rotations(rig, posed_rotations(rig, quats, unmapped), bones_of(rig, quats))
+
+
+def bones_of(rig: Fit, joints: Iterable[str]) -> tuple[str, ...]:
+    """The bones that a pose of these joints turns, parents first."""
+    joints = set(joints)
+    rigmap = rig.rigmap
+    bones = {bone for joint in joints for bone in (*rigmap.bones.get(joint, ()), *rigmap.twists.get(joint, ()))}
+    bones |= set(rigmap.spine) if joints & set(_SPINE) else set()
+    bones |= set(rigmap.neck) if "neck" in joints else set()
+    if "pelvis" in joints and rigmap.mover:
+        bones.add(rigmap.mover)
+    return tuple(name for name in rig.order if name in bones)
+
+
+def local_rotations(rig: Fit, posed: Mapping[str, Array], bones: Iterable[str]) -> dict[str, Array]:
+    """Local quaternions (..., 4) that put ``bones`` where ``posed`` says, their parents being where it says too."""
+    return _quats({name: _t(_following(rig, posed, name)) @ posed[name] for name in bones})
 
 
 def posed_rotations(rig: Fit, quats: Quats, unmapped: Mapping[str, ArrayLike] | None = None) -> dict[str, Array]:
@@ -159,7 +174,7 @@ def posed_rotations(rig: Fit, quats: Quats, unmapped: Mapping[str, ArrayLike] | 
     wanted |= {bone: _averaged(turned, shares) for bone, shares in rig.spine.items()}
     if rig.rigmap.mover:
         wanted[rig.rigmap.mover] = turned["pelvis"]
-    now = unmapped or {}
+    now = _matrots(unmapped or {})
     posed: dict[str, Array] = {}
     for name in rig.order:
         rest = rig.bones[name].matrix[:3, :3]
@@ -167,7 +182,7 @@ def posed_rotations(rig: Fit, quats: Quats, unmapped: Mapping[str, ArrayLike] | 
             posed[name] = rig.basis @ wanted[name] @ rig.basis.T @ rest
         else:
             follow = _following(rig, posed, name)
-            posed[name] = follow @ rot.to_matrot(now[name]) if name in now else follow
+            posed[name] = follow @ now[name] if name in now else follow
     return posed
 
 
@@ -192,26 +207,14 @@ def read(rig: Fit, posed: Mapping[str, ArrayLike]) -> dict[str, Array]:
         turned[joint] = _mean([delta(bone) for bone in weights], list(weights.values()))
     if rig.rigmap.neck:
         turned["neck"] = delta(rig.rigmap.neck[-1])
-    quats: dict[str, Array] = {}
+    local: dict[str, Array] = {}
     for joint in JOINTS:
         if joint in turned:
             above = PARENT.get(joint)
             while above is not None and above not in turned:
                 above = PARENT.get(above)
-            quats[joint] = rot.from_matrot(turned[joint] if above is None else _t(turned[above]) @ turned[joint])
-    return quats
-
-
-def _spoken_bones(rig: Fit, quats: Quats) -> set[str]:
-    spoken = {bone for joint, chain in rig.rigmap.bones.items() if joint in quats for bone in chain}
-    spoken |= {bone for joint, chain in rig.rigmap.twists.items() if joint in quats for bone in chain}
-    if any(joint in quats for joint in _SPINE):
-        spoken |= set(rig.rigmap.spine)
-    if "neck" in quats:
-        spoken |= set(rig.rigmap.neck)
-    if "pelvis" in quats and rig.rigmap.mover:
-        spoken.add(rig.rigmap.mover)
-    return spoken
+            local[joint] = turned[joint] if above is None else _t(turned[above]) @ turned[joint]
+    return _quats(local)
 
 
 def _following(rig: Fit, posed: Mapping[str, Array], name: str) -> Array:
@@ -221,10 +224,6 @@ def _following(rig: Fit, posed: Mapping[str, Array], name: str) -> Array:
     if bone.parent is None or not bone.inherit_rotation:
         return np.broadcast_to(rest, (*np.shape(next(iter(posed.values()), rest))[:-2], 3, 3))
     return posed[bone.parent] @ rig.bones[bone.parent].matrix[:3, :3].T @ rest
-
-
-def _local(rig: Fit, posed: Mapping[str, Array], name: str) -> Array:
-    return _t(_following(rig, posed, name)) @ posed[name]
 
 
 def _delta_of(target: BoneTarget, delta: Mapping[str, Array]) -> Array:
@@ -347,7 +346,9 @@ def _roll_hand(side: str, rest: Mapping[str, Array], correct: dict[str, Array]) 
     correct[elbow] = rot.to_matrot(rot.from_rotvec(0.5 * roll * smplx_direction(elbow))) @ correct[elbow]
 
 
-def _targets(rigmap: RigMap, rest: Mapping[str, Array], bones: Mapping[str, RestBone], basis: Array) -> list[BoneTarget]:
+def _targets(
+    rigmap: RigMap, rest: Mapping[str, Array], bones: Mapping[str, RestBone], basis: Array
+) -> list[BoneTarget]:
     """One target for each bone of ``rigmap.bones``, ``neck`` and ``twists``."""
     targets = [BoneTarget(bone, "neck") for bone in rigmap.neck]
     for joint, chain in rigmap.bones.items():
@@ -355,7 +356,9 @@ def _targets(rigmap: RigMap, rest: Mapping[str, Array], bones: Mapping[str, Rest
             continue
         side, _, part = joint.partition("_")
         direction = limb_direction(rigmap, bones, joint)
-        above = {"shoulder": f"{side}_collar", "elbow": f"{side}_shoulder", "hip": "pelvis", "knee": f"{side}_hip"}.get(part)
+        above = {"shoulder": f"{side}_collar", "elbow": f"{side}_shoulder", "hip": "pelvis", "knee": f"{side}_hip"}.get(
+            part
+        )
         if len(chain) == 1 or above is None or direction is None:
             targets += [BoneTarget(bone, joint) for bone in chain]
             continue
@@ -524,11 +527,11 @@ def posed_matrices(
     rig: Fit, locals_: Mapping[str, ArrayLike], unmapped: Mapping[str, ArrayLike] | None = None
 ) -> dict[str, Array]:
     """(..., 4, 4) in armature space of every bone that matters, by forward kinematics, no bone moved from its place."""
-    now = {**(unmapped or {}), **locals_}
+    now = _matrots({**(unmapped or {}), **locals_})
     posed: dict[str, Array] = {}
     for name in rig.order:
         bone = rig.bones[name]
-        own = rot.to_matrot(now[name]) if name in now else np.eye(3)
+        own = now.get(name, np.eye(3))
         follow = _following(rig, {k: m[..., :3, :3] for k, m in posed.items() if k == bone.parent}, name)
         turned = follow @ own
         matrix = np.zeros((*turned.shape[:-2], 4, 4))
@@ -560,6 +563,17 @@ def _toward_toes(rig: Fit, side: str) -> Array:
 
 
 # -- small geometry --------------------------------------------------------------------------------------------------
+
+
+def _matrots(quats: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """All of them in one call: numpy's price is by the call."""
+    return dict(zip(quats, rot.to_matrot(np.stack(np.broadcast_arrays(*quats.values()))), strict=True)) if quats else {}
+
+
+def _quats(matrots: Mapping[str, Array]) -> dict[str, Array]:
+    if not matrots:
+        return {}
+    return dict(zip(matrots, rot.from_matrot(np.stack(np.broadcast_arrays(*matrots.values()))), strict=True))
 
 
 def _t(matrix: Array) -> Array:
