@@ -101,7 +101,8 @@ def _solve_from_starts(
     solved = _try_harder(solved, many, wished)
     _, unmet = _report_rows(rot.quat_to_matrot(solved), many)
     failures = torch.tensor([float(len(u)) for u in unmet])
-    worth = cost.clamp(max=20) * 0.5 + oddness * 2 + failures * 3
+    travelled = (rot.geodesic_angle(rot.quat_to_matrot(quat), rot.quat_to_matrot(solved)) ** 2) @ _travel_weight()
+    worth = cost.clamp(max=20) * 0.5 + travelled + oddness + failures * 3
     best = worth.unflatten(0, (-1, tries)).argmin(-1)
     pick = torch.arange(len(each)) * tries + best
     return quat[pick], solved[pick], failures[pick]
@@ -131,7 +132,7 @@ def _freedom() -> _Freedom:
         columns.extend(([(where, joint, "xyz".index(a), 1.0)], stiffness) for a in axes)
 
     add("before", "pelvis", "xz", 0.30)
-    add("before", "pelvis", "y", 0.35)
+    add("before", "pelvis", "y", 2.5)  # which way the body faces in the world is nobody's business but the user's
     for axis in range(3):
         columns.append(([("before", f"spine{i}", axis, w) for i, w in ((1, 0.4), (2, 0.3), (3, 0.3))], 0.40))
         columns.append(([("before", "neck", axis, 0.45), ("before", "head", axis, 0.55)], 0.30))
@@ -153,6 +154,14 @@ def _freedom() -> _Freedom:
         for where, joint, axis, share in entries:
             (before if where == "before" else after)[3 * INDEX[joint] + axis, i] = share
     return _Freedom(before, after, torch.tensor([s for _, s in columns]))
+
+
+@functools.cache
+def _travel_weight() -> Tensor:
+    """(22,) what a squared radian of each joint is worth in choosing between results: unforced bending looks odd."""
+    by = {"pelvis": 0.25, "spine": 1.0, "neck": 0.3, "head": 0.3, "hip": 0.15, "knee": 0.1, "ankle": 0.2, "foot": 0.1,
+          "collar": 0.6, "shoulder": 0.15, "elbow": 0.1, "wrist": 0.2}  # fmt: skip
+    return torch.tensor([next(w for k, w in by.items() if k in n) for n in BODY_JOINTS])
 
 
 def _moved(quat: Tensor, u: Tensor) -> Tensor:
