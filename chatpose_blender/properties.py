@@ -1,9 +1,19 @@
-"""What a scene remembers: the prompt and how poses are put on rigs."""
+"""What a scene remembers (prompt, how poses are put on rigs, storyboard) and what a character does (conversation)."""
 
 import math
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from .client.contract import MAX_CANDIDATES
 
 PARTS = (
     ("ALL", "Whole Body", "Every joint that the pose speaks for"),
@@ -65,20 +75,72 @@ class ApplySettings:
 APPLY_NAMES = ("part", "strength", "mirror", "facing", "turn", "height", "hands", "insert_key")
 
 
+class ChatPoseMessage(bpy.types.PropertyGroup):
+    """One message of a conversation. ``pose`` is the wire's JSON, empty for words alone."""
+
+    role: EnumProperty(
+        name="Role",
+        description="Who said it",
+        items=(("user", "You", "What you wrote"), ("assistant", "Model", "What the model answered")),
+    )
+    text: StringProperty(name="Text", description="What was said")
+    pose: StringProperty(name="Pose", description="The pose that came with the answer, as JSON")
+    prompt: StringProperty(name="Prompt", description="What the answer is an answer to")
+    seed: IntProperty(name="Seed", description="The number that makes this answer come out the same again")
+    model: StringProperty(name="Model", description="Which model answered")
+    starred: BoolProperty(name="Star", description="Mark this pose as a good one")
+
+
+class ChatPoseCharacter(bpy.types.PropertyGroup):
+    """``armature.chatpose``: what a character remembers, kept in the .blend file."""
+
+    messages: CollectionProperty(
+        type=ChatPoseMessage, name="Conversation", description="What was said about this character"
+    )
+    active_message: IntProperty(name="Active Message", description="The message that is shown", min=0)
+    rigmap: StringProperty(
+        name="Bone Mapping", description="Which bone plays which joint, as JSON. Empty means: recognise the rig"
+    )
+
+
+class ChatPoseBeat(bpy.types.PropertyGroup):
+    """One line of the storyboard."""
+
+    frame: IntProperty(name="Frame", description="When the character does it", default=1, min=0)
+    text: StringProperty(name="Action", description="What the character does at this frame")
+
+
 class ChatPoseSceneSettings(ApplySettings, bpy.types.PropertyGroup):
     """``scene.chatpose``."""
 
     prompt: StringProperty(name="Prompt", description="What the character should do, in your own words")
+    candidates: IntProperty(
+        name="Candidates",
+        description="How many poses to ask for. With more than one you step through them in the viewport",
+        default=1,
+        min=1,
+        max=MAX_CANDIDATES,
+    )
+    beats: CollectionProperty(
+        type=ChatPoseBeat, name="Storyboard", description="What the character does, and at which frame"
+    )
+    active_beat: IntProperty(name="Active Line", description="The storyboard's selected line", min=0)
+    fill_between: BoolProperty(
+        name="Natural In-Betweens",
+        description="Also key what a body naturally does between the storyboard's frames",
+    )
 
 
-CLASSES = (ChatPoseSceneSettings,)
+CLASSES = (ChatPoseMessage, ChatPoseCharacter, ChatPoseBeat, ChatPoseSceneSettings)
 
 
 def attach() -> None:
     """Hangs the settings on Blender's types."""
     bpy.types.Scene.chatpose = PointerProperty(type=ChatPoseSceneSettings)
+    bpy.types.Object.chatpose = PointerProperty(type=ChatPoseCharacter)
 
 
 def detach() -> None:
     """Takes them off again."""
+    del bpy.types.Object.chatpose
     del bpy.types.Scene.chatpose

@@ -5,17 +5,19 @@ the timer exists only while something is under way. Poses reach the rig through 
 step. Rigs are remembered by name and session uid and looked up again, since undo and file loading replace objects.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import bpy
 
 from . import preferences
 from .client.connection import Connection
-from .client.contract import Request, Result
+from .client.contract import Pose, Request, Result
 from .client.http import Endpoint
 from .client.jobs import Connected, Failed, Finished, Jobs, Message, Progressed
+from .rig.apply import Snapshot
 
 TICK_SECONDS = 0.05  # an answer waits at most this long for the main thread
 HELD_TICK_SECONDS = 0.25  # while an answer waits for the artist to leave Edit Mode
@@ -74,6 +76,18 @@ class Problem:
     details: str = ""
 
 
+@dataclass(frozen=True)
+class Browser:
+    """Candidates that are shown on the rig one after the other, and the rig's pose before the first."""
+
+    target: Target
+    poses: tuple[Pose, ...]
+    before: Snapshot
+    prompt: str
+    result: Result
+    index: int = 0
+
+
 @dataclass
 class Session:
     """All that is remembered outside the .blend file."""
@@ -82,6 +96,7 @@ class Session:
     connection: Connection = field(default_factory=Connection)
     work: Work | None = None
     held: tuple[Work, Result] | None = None  # an answer that waits for a mode in which it can be applied
+    browser: "Browser | None" = None  # candidates that are being stepped through
     answer: str = ""
     problem: Problem | None = None
 
@@ -200,6 +215,23 @@ def _obstacle() -> str:
     return ""
 
 
+@contextlib.contextmanager
+def in_window() -> Iterator[None]:
+    """A context as a button has it, with the 3D viewport if there is one: timers run outside of any window."""
+    context = bpy.context
+    window = context.window or next(iter(context.window_manager.windows), None)
+    if window is None or bpy.app.background:  # a file's windows are there in background mode too, but cannot be drawn
+        yield
+        return
+    areas = [area for area in window.screen.areas if area.type == "VIEW_3D"]
+    area = max(areas, key=lambda a: a.width * a.height, default=None)
+    place = {"window": window}
+    if area is not None:
+        place |= {"area": area, "region": next(region for region in area.regions if region.type == "WINDOW")}
+    with context.temp_override(**place):
+        yield
+
+
 def redraw() -> None:
     """Redraws the sidebars of the 3D viewports, and nothing else."""
     for window in bpy.context.window_manager.windows:
@@ -224,6 +256,7 @@ def start() -> None:
     global current  # noqa: PLW0603 - a session lives from register to unregister
     current = Session()
     bpy.app.handlers.load_pre.append(_on_load)
+    bpy.app.handlers.undo_pre.append(_on_undo)
     if not bpy.app.background:
         bpy.app.timers.register(_first_check, first_interval=START_CHECK_SECONDS, persistent=True)
 
@@ -233,8 +266,9 @@ def stop() -> None:
     for timer in (pump, _first_check):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)
-    if _on_load in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(_on_load)
+    for handlers, handler in ((bpy.app.handlers.load_pre, _on_load), (bpy.app.handlers.undo_pre, _on_undo)):
+        if handler in handlers:
+            handlers.remove(handler)
     current.jobs.close()
 
 
@@ -249,7 +283,13 @@ def _on_load(*_: object) -> None:
     """Another file: the job was for a rig of the old one."""
     if current.work is not None:
         current.jobs.cancel(current.work.handle)
-    current.work = current.held = None
+    current.work = current.held = current.browser = None
     current.answer, current.problem = "", None
+
+
+@bpy.app.handlers.persistent
+def _on_undo(*_: object) -> None:
+    """Undo brings back the pose from before the candidates by itself."""
+    current.browser = None
 
 

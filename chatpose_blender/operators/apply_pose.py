@@ -1,14 +1,15 @@
 """Puts a pose on a rig as one undo step; its properties are the redo panel. Key at Current Frame."""
 
 import json
+from collections.abc import Iterable
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import IntProperty, StringProperty
 
-from .. import blender_versions
+from .. import blender_versions, conversation
 from ..client.contract import ContractError, Pose
 from ..properties import APPLY_NAMES, ApplySettings
-from ..rig import apply, smplx
+from ..rig import apply, posing, smplx
 from . import targets
 
 
@@ -40,6 +41,10 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
     target: StringProperty(
         name="Character", description="Armature that takes the pose", options={"HIDDEN", "SKIP_SAVE"}
     )
+    prompt: StringProperty(name="Prompt", description="What was asked for", options={"HIDDEN", "SKIP_SAVE"})
+    text: StringProperty(name="Answer", description="What the model said", options={"HIDDEN", "SKIP_SAVE"})
+    seed: IntProperty(name="Seed", description="The seed of the answer", options={"HIDDEN", "SKIP_SAVE"})
+    model: StringProperty(name="Model", description="Which model answered", options={"HIDDEN", "SKIP_SAVE"})
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -60,17 +65,24 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
             self.report({"ERROR"}, f"This pose cannot be read: {error}.")
             return {"CANCELLED"}
         try:
-            bones = apply.apply_pose(context, armature, pose.joints, options_of(armature, self))
-        except apply.RigError as error:
+            done = posing.put(context, armature, pose.joints, options_of(armature, self))
+            spoken = pose.joints.keys() & posing.bones_by_joint(armature).keys() if not done.bones else ()
+        except posing.RigError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        if not bones and not pose.joints.keys() & apply.joint_bones(armature).keys():
+        if not done.bones and not spoken:
             self.report({"ERROR"}, "The pose says nothing of this character's joints.")
             return {"CANCELLED"}
-        if not bones:
+        for sentence in done.notes:
+            self.report({"WARNING"}, sentence)
+        if not done.bones:
             self.report({"WARNING"}, "No bone changed: the pose says nothing of this part")
-        elif self.insert_key:
-            insert_keys(armature, bones)
+        elif self.insert_key or context.scene.tool_settings.use_keyframe_insert_auto:
+            insert_keys(armature, done.bones)
+        if self.prompt:
+            conversation.add_answer(
+                armature, prompt=self.prompt, text=self.text, pose=self.pose, seed=self.seed, model=self.model
+            )
         return {"FINISHED"}
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -96,19 +108,19 @@ class CHATPOSE_OT_key_pose(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
-        bones = apply.bind(armature).bones
+        bones = tuple(dict.fromkeys(bone for owned in posing.bones_by_joint(armature).values() for bone in owned))
         insert_keys(armature, bones)
         self.report({"INFO"}, f"Keyed {len(bones)} bones at frame {context.scene.frame_current}")
         return {"FINISHED"}
 
 
-def insert_keys(armature: bpy.types.Object, bones: tuple[str, ...]) -> None:
-    """Keys the rotation of bones in their own mode, and the pelvis' location with it, at the current frame."""
-    pelvis = apply.bind(armature).pelvis
+def insert_keys(armature: bpy.types.Object, bones: Iterable[str]) -> None:
+    """Keys bones at the current frame: rotation in their own mode, and location for the bone that carries the body."""
+    mover = posing.moving_bone(armature)
     for name in bones:
         bone = armature.pose.bones[name]
         bone.keyframe_insert(apply.rotation_path(bone), group=name)
-        if name == pelvis:
+        if name == mover:
             bone.keyframe_insert("location", group=name)
 
 
@@ -116,9 +128,8 @@ def _joints(armature: bpy.types.Object, part: str) -> frozenset[str] | None:
     if part == "ALL":
         return None
     if part == "SELECTED":
-        bones = armature.pose.bones
-        by_joint = apply.joint_bones(armature)
-        return frozenset(joint for joint, bone in by_joint.items() if blender_versions.is_selected(bones[bone]))
+        chosen = [bone.name for bone in armature.pose.bones if blender_versions.is_selected(bone)]
+        return posing.joints_of(armature, chosen)
     return smplx.PARTS[part]
 
 

@@ -2,7 +2,7 @@
 
 import bpy
 
-from ..rig import apply
+from ..rig import apply, posing
 
 
 def armature_of(ob: bpy.types.Object | None) -> bpy.types.Object | None:
@@ -29,8 +29,9 @@ def refusal(armature: bpy.types.Object | None) -> str:
     """Why this rig cannot be posed, for a grey button's tooltip; "" when it can."""
     if armature is None:
         return "Select a character's armature, or press Add SMPL-X Body"
-    if not apply.is_smplx(armature):
-        return f"{armature.name} has no SMPL-X bones: choose another armature, or press Add SMPL-X Body"
+    reason = posing.refusal(armature)
+    if reason:
+        return reason
     if armature.library is not None and armature.override_library is None:
         return f"{armature.name} is linked from another file: make a library override first"
     return ""

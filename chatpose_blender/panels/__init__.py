@@ -1,5 +1,5 @@
 """Drawing only: no I/O, no decisions. What is drawn is in ``session.current`` and in the scene."""
 
-from . import main
+from . import conversation, main
 
-CLASSES = main.CLASSES
+CLASSES = (*main.CLASSES, *conversation.CLASSES)

@@ -79,3 +79,6 @@ def pytest_unconfigure(config):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(_exit_status)
+
+
+from flow_fixtures import body, server, settle  # noqa: E402, F401 - fixtures; they need the staged add-on

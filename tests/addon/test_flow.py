@@ -15,39 +15,9 @@ from bl_ext.dev.chatpose.client.connection import State
 from bl_ext.dev.chatpose.operators import connection as connection_operators
 from bl_ext.dev.chatpose.rig import apply
 
-from tests.fake_server import LOADING, RAISED_ARM, READY, FakeServer
+from tests.fake_server import LOADING, RAISED_ARM, READY
 
 TICK_LIMIT = 0.010  # seconds of the main thread's own work
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(jobs_module, "LONG_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(jobs_module, "LOADING_LOOK_SECONDS", 0.02)
-    monkeypatch.setattr(jobs_module, "RETRY_PAUSES", (0.01,))
-    session.stop()
-    session.start()
-    with FakeServer() as fake:
-        preferences.get(bpy.context).address = fake.address
-        yield fake
-    session.stop()
-    session.start()
-
-
-@pytest.fixture
-def body(server):
-    bpy.ops.chatpose.add_body()
-    return bpy.context.object
-
-
-@pytest.fixture
-def settle(pump):
-    """Ticks until nothing is under way."""
-
-    def until_idle(until=lambda: session.current.work is None and not session.current.jobs.waiting):
-        pump(until, session.pump, limit=10.0)
-
-    return until_idle
 
 
 def _ask(prompt="raise an arm"):

@@ -8,7 +8,7 @@ from bl_ext.dev.chatpose import icons, registration, session
 
 CLASSES = registration.CLASSES
 OPERATORS = [cls for cls in CLASSES if issubclass(cls, bpy.types.Operator)]
-SMALL_WORDS = set("a an and as at but by for from in not of on or the to with".split())
+SMALL_WORDS = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "not", "of", "on", "or", "the", "to", "with"}
 BASES = (
     bpy.types.Operator, bpy.types.Panel, bpy.types.PropertyGroup, bpy.types.AddonPreferences, bpy.types.UIList,
 )  # fmt: skip

@@ -1,0 +1,50 @@
+"""The conversation of the active character, as a list, and the message that is selected."""
+
+import bpy
+
+from .. import conversation
+from ..operators import targets
+from .sidebar import ChildPanel, draw_text
+
+
+class CHATPOSE_UL_messages(bpy.types.UIList):
+    bl_idname = "CHATPOSE_UL_messages"
+
+    def draw_item(  # noqa: PLR0917 - Blender's signature
+        self, context, layout, data, item, icon, active_data, active_property
+    ) -> None:
+        """One line: who, the words' beginning, and the star."""
+        is_answer = item.role == "assistant"
+        symbol = ("ARMATURE_DATA" if item.pose else "OUTLINER_OB_SPEAKER") if is_answer else "USER"
+        layout.label(text=item.text, icon=symbol, translate=False)
+        if is_answer:
+            layout.prop(item, "starred", text="", icon="SOLO_ON" if item.starred else "SOLO_OFF", emboss=False)
+
+
+class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
+    bl_idname = "CHATPOSE_PT_conversation"
+    bl_label = "Conversation"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return targets.target(context) is not None
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        armature = targets.target(context)
+        character = armature.chatpose
+        row = layout.row()
+        row.template_list("CHATPOSE_UL_messages", "", character, "messages", character, "active_message", rows=4)
+        column = row.column(align=True)
+        column.operator("chatpose.message_apply", text="", icon="PLAY")
+        column.operator("chatpose.message_regenerate", text="", icon="FILE_REFRESH")
+        column.operator("chatpose.message_copy", text="", icon="COPYDOWN")
+        column.operator("chatpose.message_delete", text="", icon="REMOVE")
+        column.operator("chatpose.conversation_clear", text="", icon="TRASH")
+        message = conversation.active(armature)
+        if message is not None:
+            draw_text(context, layout.box(), message.text)
+        layout.operator("chatpose.describe", icon="OUTLINER_OB_FONT")
+
+
+CLASSES = (CHATPOSE_UL_messages, CHATPOSE_PT_conversation)

@@ -1,0 +1,291 @@
+"""The artist's desk: conversation, refining, describing, candidates, other rigs."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import bpy
+import pytest
+from bl_ext.dev.chatpose import conversation, session
+from bl_ext.dev.chatpose.rig import apply, posing
+from mathutils import Vector
+
+from tests.fake_server import RAISED_ARM
+
+
+def _rig():
+    return bpy.data.objects["ChatPose Body"]
+
+
+def _exact(rig) -> dict:
+    return dict(apply.snapshot(rig).channels)
+
+
+def _talk(rig) -> list[tuple[str, str, bool]]:
+    return [(message.role, message.text, bool(message.pose)) for message in rig.chatpose.messages]
+
+
+def _arm(angle: float) -> dict:
+    return {"joints": {"left_shoulder": [math.cos(angle / 2), 0, 0, math.sin(angle / 2)]}}
+
+
+# -- conversation ------------------------------------------------------------------------------------------------------
+
+
+def test_words_and_pose_are_one_undo_step(server, body, settle):
+    bpy.ops.ed.undo_push(message="Start")
+    before = _exact(body)
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    assert _talk(_rig()) == [("user", "raise an arm", False), ("assistant", "Here you are.", True)]
+    assert _rig().chatpose.messages[1].model == "fake" and _rig().chatpose.messages[1].seed == 1
+    bpy.ops.ed.undo()
+    assert _talk(_rig()) == [] and _exact(_rig()) == before
+    bpy.ops.ed.redo()
+    assert len(_talk(_rig())) == 2
+
+
+def test_plain_chat_changes_no_bone(server, body, settle):
+    server.answer = {"text": "She is waving.", "poses": []}
+    before = _exact(body)
+    bpy.ops.chatpose.pose(prompt="what is she doing?")
+    settle()
+    assert _talk(body) == [("user", "what is she doing?", False), ("assistant", "She is waving.", False)]
+    assert _exact(body) == before and session.current.answer == "She is waving."
+
+
+def test_the_conversation_is_kept_in_the_file(server, body, settle, tmp_path):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "scene.blend"))
+    assert [text for _, text, _ in _talk(_rig())] == ["raise an arm", "Here you are."]
+    assert conversation.pose_of(_rig().chatpose.messages[1]).joints["left_shoulder"] == pytest.approx((0.8, 0, 0, 0.6))
+
+
+def test_refining_sends_the_present_pose_and_what_was_said(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    bpy.ops.chatpose.pose(prompt="higher", refine=True)
+    settle()
+    request = [body for method, _, body, _ in server.requests if method == "POST"][-1]
+    assert request["current"]["joints"]["left_shoulder"] == pytest.approx([0.8, 0, 0, 0.6], abs=1e-5)
+    assert [(m["role"], m["content"]) for m in request["messages"]] == [
+        ("user", "raise an arm"),
+        ("assistant", "Here you are."),
+    ]
+    assert len(request["messages"][1]["poses"]) == 1
+
+
+def test_a_new_pose_sends_neither(server, body, settle):
+    for prompt in ("raise an arm", "sit"):
+        bpy.ops.chatpose.pose(prompt=prompt)
+        settle()
+    request = [body for method, _, body, _ in server.requests if method == "POST"][-1]
+    assert "current" not in request and "messages" not in request
+
+
+def test_regenerate_asks_with_a_new_seed(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    bpy.ops.chatpose.message_regenerate()
+    settle()
+    requests = [body for method, _, body, _ in server.requests if method == "POST"]
+    assert requests[1]["prompt"] == "raise an arm" and requests[1]["seed"] == 2  # the answer's own was 1
+
+
+def test_describe_writes_the_pose_in_words(server, body, settle):
+    server.capabilities["tasks"] = ["pose", "describe"]
+    server.answer = {"text": "The left arm is raised.", "posecodes": []}
+    apply.write_pose(body, {"left_shoulder": (0.8, 0, 0, 0.6)})
+    bpy.ops.chatpose.describe()
+    settle()
+    request = [body for method, _, body, _ in server.requests if method == "POST"][-1]
+    assert request["task"] == "describe"
+    assert request["pose"]["joints"]["left_shoulder"] == pytest.approx([0.8, 0, 0, 0.6], abs=1e-5)
+    assert _talk(body)[-1] == ("assistant", "The left arm is raised.", False)
+
+
+def test_what_the_server_cannot_do_is_grey(server, body, settle):
+    bpy.ops.chatpose.check_connection()
+    settle()
+    assert bpy.ops.chatpose.pose.poll() and not bpy.ops.chatpose.describe.poll()
+
+
+def test_messages_are_applied_again_deleted_and_cleared(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    apply.write_pose(body, {"left_shoulder": (1, 0, 0, 0)})
+    bpy.ops.chatpose.message_apply()
+    assert apply.read_pose(body)["left_shoulder"] == pytest.approx((0.8, 0, 0, 0.6), abs=1e-5)
+    assert len(_talk(body)) == 2, "applying again says nothing new"
+    body.chatpose.messages[1].starred = True
+    bpy.ops.chatpose.conversation_clear()
+    assert _talk(body) == [("assistant", "Here you are.", True)]
+    bpy.ops.chatpose.message_delete()
+    assert _talk(body) == [] and not bpy.ops.chatpose.message_delete.poll()
+
+
+def test_two_characters_have_their_own_conversations(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    bpy.ops.chatpose.add_body()
+    other = bpy.context.object
+    bpy.ops.chatpose.pose(prompt="sit")
+    settle()
+    assert [text for _, text, _ in _talk(body)] == ["raise an arm", "Here you are."]
+    assert [text for _, text, _ in _talk(other)] == ["sit", "Here you are."]
+
+
+def test_a_conversation_does_not_grow_for_ever(body):
+    for i in range(conversation.MAX_MESSAGES):
+        conversation.add_answer(body, prompt=f"p{i}", text="a")
+        if i == 0:
+            body.chatpose.messages[1].starred = True
+    messages = body.chatpose.messages
+    assert len(messages) == conversation.MAX_MESSAGES and messages[0].starred
+    assert messages[len(messages) - 2].text == f"p{conversation.MAX_MESSAGES - 1}"
+    assert len(conversation.turns(body)) == conversation.MAX_TURNS_SENT
+
+
+# -- candidates --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def browsing(server, body, settle):
+    """Three candidates on their way through the viewport, over a pose with every kind of channel."""
+    body.pose.bones["spine1"].rotation_mode = "XYZ"
+    body.pose.bones["spine1"].rotation_euler = (0.1, 0.2, 0.3)
+    body.pose.bones["neck"].rotation_mode = "AXIS_ANGLE"
+    body.pose.bones["pelvis"].location = (0.1, 0.2, 0.3)
+    bpy.ops.ed.undo_push(message="Start")
+    before = _exact(body)
+    server.answer = {"text": "Three.", "poses": [_arm(0.5), _arm(1.0), _arm(1.5)], "model": "fake", "seed": 5}
+    bpy.context.scene.chatpose.candidates = 3
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    yield before
+    if session.current.browser is not None:
+        bpy.ops.chatpose.candidate_discard()
+
+
+def _angle() -> float:
+    w, *_, z = apply.read_pose(_rig())["left_shoulder"]
+    return round(2 * math.atan2(z, w), 3)
+
+
+def test_candidates_are_asked_for_and_stepped_through(server, browsing):
+    assert [body for method, _, body, _ in server.requests if method == "POST"][-1]["candidates"] == 3
+    seen = [_angle()]
+    for step in (1, 1, 1, -1):
+        bpy.ops.chatpose.candidate_step(step=step)
+        seen.append(_angle())
+    assert seen == [0.5, 1.0, 1.5, 0.5, 1.5]
+    assert _talk(_rig()) == [] and _rig().animation_data is None
+    assert not bpy.ops.chatpose.pose.poll(), "first one candidate is chosen"
+
+
+def test_discarding_restores_exactly(browsing):
+    bpy.ops.chatpose.candidate_step()
+    bpy.ops.chatpose.candidate_discard()
+    assert _exact(_rig()) == browsing and session.current.browser is None
+    assert not bpy.ops.chatpose.candidate_step.poll()
+
+
+def test_keeping_is_one_undo_step(browsing):
+    bpy.ops.chatpose.candidate_step(step=-1)
+    bpy.ops.chatpose.candidate_keep("EXEC_DEFAULT", True)  # as a button calls it
+    assert _angle() == 1.5 and len(_talk(_rig())) == 2
+    bpy.ops.ed.undo()
+    assert _exact(_rig()) == browsing and _talk(_rig()) == []
+
+
+def test_undo_ends_the_browsing(browsing):
+    bpy.ops.chatpose.candidate_step()
+    bpy.ops.ed.undo_push(message="Something else")
+    bpy.ops.ed.undo()
+    assert session.current.browser is None
+
+
+def test_the_character_is_deleted_while_browsing(browsing):
+    bpy.data.objects.remove(_rig())
+    bpy.ops.chatpose.candidate_step()
+    assert session.current.browser is None and "no longer in the scene" in session.current.problem.sentence
+
+
+# -- other rigs --------------------------------------------------------------------------------------------------------
+
+MIXAMO = {
+    # bone: (parent, head, tail) in centimetres, z up, facing -y, a Mixamo character's T-pose
+    "Hips": (None, (0, 0, 100), (0, 0, 110)), "Spine": ("Hips", (0, 0, 110), (0, 0, 122)),
+    "Spine1": ("Spine", (0, 0, 122), (0, 0, 135)), "Spine2": ("Spine1", (0, 0, 135), (0, 0, 150)),
+    "Neck": ("Spine2", (0, 0, 150), (0, 0, 160)), "Head": ("Neck", (0, 0, 160), (0, 0, 178)),
+    **{f"{side}{bone}": (parent and parent.format(side), (s * a[0], *a[1:]), (s * b[0], *b[1:]))
+       for side, s in (("Left", 1), ("Right", -1)) for bone, parent, a, b in (
+           ("Shoulder", "Spine2", (5, 0, 146), (16, 0, 146)), ("Arm", "{}Shoulder", (16, 0, 146), (44, 0, 146)),
+           ("ForeArm", "{}Arm", (44, 0, 146), (70, 0, 146)), ("Hand", "{}ForeArm", (70, 0, 146), (80, 0, 146)),
+           ("UpLeg", "Hips", (9, 0, 95), (9, 0, 52)), ("Leg", "{}UpLeg", (9, 0, 52), (9, 1, 9)),
+           ("Foot", "{}Leg", (9, 1, 9), (9, -11, 2)), ("ToeBase", "{}Foot", (9, -11, 2), (9, -18, 2)))},
+}  # fmt: skip
+
+
+@pytest.fixture
+def mixamo(addon):
+    data = bpy.data.armatures.new("Hero")
+    rig = bpy.data.objects.new("Hero", data)
+    bpy.context.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name, (parent, head, tail) in MIXAMO.items():
+        bone = data.edit_bones.new(f"hero7:{name}")
+        bone.head, bone.tail = Vector(head), Vector(tail)
+        bone.parent = data.edit_bones[f"hero7:{parent}"] if parent else None
+    bpy.ops.object.mode_set(mode="OBJECT")
+    rig.scale = (0.01, 0.01, 0.01)
+    return rig
+
+
+def test_another_rig_is_recognised_and_posed(server, mixamo, settle):
+    assert posing.refusal(mixamo) == "" and "Mixamo" in posing.family(mixamo)
+    server.answer = {"text": "Up.", "poses": [_arm(1.2)]}
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    assert session.current.problem is None
+    bpy.ops.chatpose.add_body()
+    bpy.ops.chatpose.apply_pose(pose=json.dumps(_arm(1.2)))
+    bpy.context.view_layer.update()
+    theirs, ours = mixamo.pose.bones, _rig().pose.bones
+    direction = (theirs["hero7:LeftForeArm"].head - theirs["hero7:LeftArm"].head).normalized()
+    expected = (ours["left_elbow"].head - ours["left_shoulder"].head).normalized()
+    assert math.degrees(direction.angle(expected)) < 0.5
+    assert [text for _, text, _ in _talk(mixamo)] == ["raise an arm", "Up."]
+
+
+def test_a_redraw_does_not_recognise_again(mixamo, monkeypatch):
+    posing.family(mixamo)
+    monkeypatch.setattr(posing.recognise, "plan", lambda bones: pytest.fail("recognised once more"))
+    assert posing.family(mixamo)
+
+
+def test_what_is_no_person_is_grey_and_says_why(addon):
+    bpy.ops.object.armature_add()
+    assert not bpy.ops.chatpose.pose.poll()
+    assert "not recognised as a person's" in posing.refusal(bpy.context.object)
+
+
+def test_selected_bones_of_another_rig(mixamo):
+    from bl_ext.dev.chatpose import blender_versions
+
+    for bone in mixamo.pose.bones:
+        blender_versions.select(bone, bone.name == "hero7:LeftForeArm")
+    both = {"joints": {**_arm(1.0)["joints"], "left_elbow": [0.8, 0, 0, 0.6]}}
+    bpy.ops.chatpose.apply_pose(pose=json.dumps(both), part="SELECTED")
+    turned = {b.name for b in mixamo.pose.bones if abs(b.rotation_quaternion.angle) > 1e-4}
+    assert turned == {"hero7:LeftForeArm"}
+
+
+def test_keys_go_onto_another_rigs_own_bones(mixamo):
+    bpy.ops.chatpose.apply_pose(pose=json.dumps(RAISED_ARM), insert_key=True)
+    assert mixamo.animation_data.action is not None
