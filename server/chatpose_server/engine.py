@@ -13,7 +13,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from .faults import ChatPoseError, Fault, explain, is_out_of_memory
 from .language.base import ChatTurn, LanguageAnswer, LanguageModel, LanguageRequest
-from .pose import Pose
+from .pose import Pose, stack_matrot
 from .progress import Cancelled, Progress, no_progress
 from .skeleton import JOINTS
 
@@ -393,7 +393,7 @@ class Engine:
             if request.image is not None and not model.accepts_images:
                 raise ChatPoseError(
                     "image_not_supported",
-                    f"{model.name} cannot look at pictures.",
+                    f"The model {model.name} cannot look at pictures.",
                     hint="Load a model that can, or describe the pose in words.",
                     param="image",
                 )
@@ -401,7 +401,7 @@ class Engine:
                 model,
                 LanguageRequest(
                     prompt=plain_words(request.prompt),
-                    messages=tuple(replace(turn, content=plain_words(turn.content)) for turn in request.messages),
+                    messages=tuple(_plain_turn(turn) for turn in request.messages),
                     image=None if request.image is None else request.image.decode(),
                     current=request.current,
                     candidates=request.candidates,
@@ -419,7 +419,7 @@ class Engine:
             with _timed(timings, "refine"):
                 poses = _refine(request, answer, progress)
         with _timed(timings, "ground"):
-            poses = tuple(on_ground(pose) for pose in poses)
+            poses = on_ground(poses)
         timings["total"] = time.perf_counter() - started
         usage = {key: int(answer.debug.get(key, 0)) for key in ("prompt_tokens", "completion_tokens")}
         return PoseResult(answer.text, poses, name, request.seed, timings, answer.posecodes, usage)
@@ -498,22 +498,32 @@ def check_prompt(request: PoseRequest) -> None:
         )
 
 
-_TAG: Final = re.compile(r"<(?=[|/]{0,2}\s*\w+\s*\|?>)")
+_TAG: Final = re.compile(r"<(?=[|/]?\w+\|?>)|\[(?=/?(?:SEG|POSE|INST)\])", re.IGNORECASE)
+_LOOKALIKE: Final = {"<": "\u2039", "[": "\u27e6"}
 
 
 def plain_words(text: str) -> str:
-    """Text in which nothing reads as a model's special token (``<POSE>``, ``<image>``, ``<|im_end|>``, ``</s>``)."""
-    return _TAG.sub("\u2039", text)
+    """Text in which nothing reads as a model's special token (``<image>``, ``<|im_end|>``, ``</s>``, ``[SEG]``)."""
+    return _TAG.sub(lambda found: _LOOKALIKE[found[0]], text)
 
 
-def on_ground(pose: Pose) -> Pose:
-    """The pose with the translation that puts the body's lowest point on y = 0, where it has none of its own."""
-    if pose.transl is not None:
-        return pose
+def _plain_turn(turn: ChatTurn) -> ChatTurn:
+    """An earlier turn; in the assistant's own the place of the pose is left as it was."""
+    if turn.role != "assistant":
+        return replace(turn, content=plain_words(turn.content))
+    parts = re.split(r"(<POSE>|\[POSE\])", turn.content)
+    return replace(turn, content="".join(part if i % 2 else plain_words(part) for i, part in enumerate(parts)))
+
+
+def on_ground(poses: Sequence[Pose]) -> tuple[Pose, ...]:
+    """The poses, each with the translation that puts the body's lowest point on y = 0 where it has none of its own."""
+    floating = [pose for pose in poses if pose.transl is None]
+    if not floating:
+        return tuple(poses)
     from .body.model import default_body
 
-    transl = default_body().ground_transl(pose.matrot(JOINTS)[None])[0].tolist()
-    return pose.with_transl(transl)
+    transl = iter(default_body().ground_transl(stack_matrot(floating, JOINTS)).tolist())
+    return tuple(pose if pose.transl is not None else pose.with_transl(next(transl)) for pose in poses)
 
 
 def _answer_within_memory(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from chatpose_server.faults import ChatPoseError
@@ -232,10 +232,8 @@ class TestLimits:
         with queue(clock, kept=3, kept_s=60, kept_bytes=10_000) as q:
             ids = [q.submit(lambda c: {}, task="t").id for _ in range(5)]
             for i in ids:
-                try:
+                with suppress(ChatPoseError):
                     q.wait(i, 5)
-                except ChatPoseError:
-                    pass
             q.wait(ids[-1], 5)
             with pytest.raises(ChatPoseError) as raised:
                 q.get(ids[0])

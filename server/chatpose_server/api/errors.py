@@ -90,8 +90,8 @@ def _validation(errors: Sequence[Any]) -> Fault:
     where = ".".join(str(part) for part in first["loc"][1:])
     what = _SAYING.get(first["type"], "{msg}").format(msg=str(first["msg"]).removeprefix("Value error, "))
     # What was sent is never repeated: it may be huge, or not even text.
-    subject = f"'{where[:200]}'" if where else "The body"
-    return Fault("invalid_request", f"{subject} is not right: {what[:300]}.", None, where[:200] or None)
+    subject = f"The field '{where[:200]}'" if where else "The body"
+    return Fault("invalid_request", f"{subject} is wrong: {what[:1].lower()}{what[1:300]}.", None, where[:200] or None)
 
 
 _SAYING: Final = {

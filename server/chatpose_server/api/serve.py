@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import logging
 import os
@@ -27,7 +28,7 @@ from .guard import LOOPBACK_NAMES, Access
 
 DEFAULT_PORT: Final = 7673
 _PORTS_TRIED: Final = 20
-_STOP_GRACE_S: Final = 5.0  # what runs may finish in this time after SIGTERM; then it is cancelled
+_STOP_GRACE_S: Final = 3.0  # what runs may finish in this time after SIGTERM; then it is cancelled
 
 _log = logging.getLogger("chatpose.serve")
 
@@ -95,7 +96,7 @@ def bind(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server, which lets waiting requests end at once when it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], object]) -> None:
         super().__init__(config)
         self._on_stop = on_stop
 
@@ -119,7 +120,7 @@ def serve(options: ServeOptions, loader: Loader) -> None:
     host = ModelHost(loader, options.model, options.quantize)
     jobs = JobQueue()
     service = Service(Engine(host), jobs, access, Clients(options.exit_when_alone), stop_grace_s=_STOP_GRACE_S)
-    server = _Server(_config(options, service), jobs.begin_closing)
+    server = _Server(_config(options, service), functools.partial(jobs.close, _STOP_GRACE_S))
     _announce(options, scheme, port)
     if options.model is not None:
         host.load(options.model)
@@ -157,5 +158,4 @@ def _end_when_alone(service: Service, server: _Server) -> None:
     while not service.clients.alone():
         time.sleep(0.25)
     _log.info("alone", extra={"after_s": service.clients.alone_s})
-    service.jobs.begin_closing()
     server.should_exit = True

@@ -1,0 +1,130 @@
+"""A server on a real socket: in a thread of this process, or in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from chatpose_server.api.app import Service, make_app
+from chatpose_server.api.guard import LOOPBACK_NAMES, Access
+from chatpose_server.api.serve import bind
+from chatpose_server.engine import Engine, ModelHost
+from chatpose_server.jobs import JobQueue, Limits
+
+from ..fakes import FakeModel
+from .conftest import HEADERS, TOKEN
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Live:
+    url: str
+    model: FakeModel
+    jobs: JobQueue
+    service: Service
+
+    def client(self, **options):
+        return httpx.Client(base_url=self.url, headers=HEADERS, timeout=20, **options)
+
+
+@contextmanager
+def live_server(limits=None, model=None):
+    """In a thread: what is behind it can be looked at."""
+    model = model or FakeModel()
+    host = ModelHost(lambda name, quantize, progress: model, "fake")
+    jobs, access = JobQueue(limits or Limits()), Access(TOKEN)
+    service = Service(Engine(host), jobs, access, stop_grace_s=0.2)
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    access.allow(LOOPBACK_NAMES, port)
+    server = uvicorn.Server(uvicorn.Config(make_app(service), log_config=None, access_log=False, http="h11"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    host.load()
+    try:
+        yield Live(f"http://127.0.0.1:{port}", model, jobs, service)
+    finally:
+        jobs.begin_closing()
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+SCRIPT = """
+    import sys
+    sys.path[:0] = [{root!r}, {root!r} + "/server"]
+    import chatpose_server.engine as engine
+    from tests.server.fakes import FakeModel
+    import time
+
+    def load(name, quantize, progress):
+        for i in range({load_steps}):
+            progress("Loading weights", i / {load_steps})
+            time.sleep(0.05)
+        return FakeModel()
+
+    engine.load_from_catalogue = load
+    from chatpose_server.__main__ import main
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@dataclass
+class Process:
+    popen: subprocess.Popen
+    url: str
+    port: int
+    token: str
+    errors: Path
+
+    def client(self, **options):
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+
+    def wait_ready(self, seconds=60):
+        with self.client() as http:
+            end = time.monotonic() + seconds
+            while http.get("/health").json()["status"] != "ready":
+                assert time.monotonic() < end
+                time.sleep(0.05)
+
+    def end(self, seconds=30):
+        return self.popen.wait(seconds)
+
+
+def command(folder, *arguments, load_steps=0):
+    script = Path(folder) / "serve_fake.py"
+    script.write_text(textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps)), encoding="utf-8")
+    environment = os.environ | {"CHATPOSE_TOKEN_FILE": str(Path(folder) / "token"), "OMP_NUM_THREADS": "1"}
+    return [sys.executable, str(script), *arguments], environment
+
+
+@contextmanager
+def process(folder, *arguments, load_steps=0):
+    """The command ``serve`` in a process of its own, with the fake model behind it."""
+    line, environment = command(folder, "serve", *arguments, load_steps=load_steps)
+    errors = Path(folder) / "stderr.txt"
+    with errors.open("wb") as err:
+        popen = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=err, text=True)
+    try:
+        first = popen.stdout.readline()
+        assert first, errors.read_text()
+        said = json.loads(first)
+        token = (Path(folder) / "token").read_text().strip()
+        yield Process(popen, said["url"], said["port"], token, errors)
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        popen.wait()
+        popen.stdout.close()
