@@ -1,0 +1,471 @@
+"""The published ChatPose (LLaVA-1.5 with ``[SEG]`` as pose token), from its own files, made quick and whole.
+
+Different from the released program on purpose, and only here: every ``[SEG]`` of a reply becomes a pose (also one that
+opens the reply), history keeps the token itself, words alone run no CLIP, a pose can be had when the model only talks,
+and nothing that was read before is read again. Tokens and poses are the same: ``tests/server/language`` has the proof.
+
+Source: Feng et al., "ChatPose: Chatting about 3D Human Pose", CVPR 2024. Knows no HTTP and no refiner.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..pose import Pose
+from ..progress import Progress, no_progress
+from ..skeleton import BODY_JOINTS
+from . import conversation as talk
+from . import llava_layout as layout
+from .base import ChatTurn, LanguageAnswer, LanguageRequest
+from .decoding import Decoder, Prompt, TemplateDraft
+from .devices import (
+    GIB,
+    QUANTIZATIONS,
+    Device,
+    DeviceError,
+    MemoryNeed,
+    Quantization,
+    cache_bytes,
+    check_quantization,
+    memory_needed,
+    pick_device,
+    quantization_config,
+    release_memory,
+)
+from .head import PoseHead
+from .llama_tokens import LlamaTokens
+from .vision_inputs import clip_processor, image_hash, pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LICENCE: Final = (
+    "ChatPose weights: no licence published. They derive from LLaVA-1.5 and Vicuna (Llama 2 Community License) and "
+    "from SMPL-X (non-commercial research)."
+)
+POSITIONS: Final = 1024  # of the key-value cache, for the memory estimate: a picture and a few turns
+_KEEP_WHOLE: Final = ("lm_head", "vision_tower", "multi_modal_projector")  # never quantised: small, and precision tells
+_FEATURES_KEPT: Final = 8  # pictures whose patches are remembered; 6 MB each at 13 B
+_ANSWERS_KEPT: Final = 256
+_FLIP: Final = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
+"""Half a turn about x: OpenCV's camera frame (y down, z forward), in which the weights speak, to ours (y up)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the model is talked to. ``history``: earlier answers as the very tokens that were said, or as the released
+    program's decoded text (for comparison). ``wrap``: put bare descriptions into a trained question. ``speculate``:
+    guess the trained answers; changes the speed only.
+    """
+
+    system: talk.SystemPrompt = "llava_v1"
+    history: Literal["tokens", "text"] = "tokens"
+    wrap: bool = True
+    speculate: bool = True
+
+
+def load_published(
+    name_or_path: str,
+    *,
+    device: str = "auto",
+    quantize: str = "none",
+    dtype: str = "auto",
+    clip: str | None = None,
+    options: Options | None = None,
+    progress: Progress = no_progress,
+) -> PublishedChatPose:
+    """Loads a checkpoint of the published layout, or one that ``models import`` made of it.
+
+    ``name_or_path``: a folder, or a hub name such as ``YaoFeng/CHATPOSE-V0``. ``clip``: another place for CLIP.
+    Raises CheckpointFilesError, TokenizerError, DeviceError (each with what to do) and Cancelled.
+    """
+    if quantize not in QUANTIZATIONS:
+        raise DeviceError(f"The quantisation '{quantize[:20]}' is not known; choose {', '.join(QUANTIZATIONS)}.")
+    place = pick_device(device, dtype)
+    check_quantization(quantize, place)
+    progress("Looking at the files", 0.0)
+    folder = layout.fetch(name_or_path, progress)
+    sources = layout.find_sources(layout.open_layout(folder), clip, progress)
+    tokens = LlamaTokens(folder)
+    with_memory = memory_of(sources, place.dtype, quantize, kind=place.kind)
+    model, head_state = _load_weights(sources, place, quantize, with_memory, progress)
+    head = _head(head_state)
+    processor = clip_processor(sources.clip_folder, sources.model_config.vision_config.image_size)
+    name = name_or_path if not Path(name_or_path).exists() else folder.name
+    return PublishedChatPose(
+        name, model, head, tokens, processor=processor, place=place, quantize=quantize, options=options or Options()
+    )
+
+
+def memory_of(
+    sources: layout.Sources, dtype: torch.dtype, quantize: Quantization = "none", *, kind: str = "cuda"
+) -> MemoryNeed:
+    """What a checkpoint takes once loaded."""
+    return _need(sources.empty_model(), sources.model_config, dtype, quantize, kind)
+
+
+def memory_of_shape(
+    size: Literal["7b", "13b"], dtype: torch.dtype, quantize: Quantization = "none", *, kind: str = "cuda"
+) -> MemoryNeed:
+    """The same for the published shapes, before anything is downloaded."""
+    config = layout.llava_config(PUBLISHED_SHAPES[size], CLIP_SHAPE, 32003)
+    return _need(layout.llava_model(config, "mlp2x_gelu"), config, dtype, quantize, kind)
+
+
+PUBLISHED_SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "7b": {
+        "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+    },
+    "13b": {
+        "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40,
+        "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+    },
+}  # fmt: skip
+"""LLaVA-1.5's language models; CHATPOSE-V0 is the 13 B one."""
+CLIP_SHAPE: Final[Mapping[str, Any]] = {
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "image_size": 336, "patch_size": 14,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """``states`` (P, H) predict the pose tokens, ``scores`` are those tokens' probabilities."""
+
+    prompt: Prompt
+    states: Tensor
+    scores: list[float]
+    text: str
+    debug: Mapping[str, Any]
+
+
+class PublishedChatPose:
+    """A loaded model; implements ``base.LanguageModel``. One thread at a time."""
+
+    accepts_images = True
+    licence = LICENCE
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,  # transformers' LlavaForConditionalGeneration
+        head: PoseHead,
+        tokens: LlamaTokens,
+        *,
+        processor: Any,  # CLIP's image processor
+        place: Device,
+        quantize: Quantization,
+        options: Options,
+    ) -> None:
+        self.name, self.options, self.tokens = name, options, tokens
+        self.device = place.torch_name
+        self.dtype = str(place.dtype).removeprefix("torch.") if quantize == "none" else quantize
+        pose_id = tokens.token_id(talk.POSE_TOKEN)
+        rows = model.get_input_embeddings().weight.shape[0]
+        if pose_id is None or tokens.size > rows:
+            raise layout.CheckpointFilesError(
+                f"The vocabulary does not belong to these weights: it has {tokens.size} tokens and the weights {rows}, "
+                f"and {talk.POSE_TOKEN} must be one of them. Download the tokenizer files of the same checkpoint."
+            )
+        self.pose_id = pose_id
+        self._model, self._head, self._processor, self._place = model, head, processor, place
+        self._embed = model.get_input_embeddings()
+        self._at = self._embed.weight.device
+        self._decoder = Decoder(model.model.language_model, model.lm_head, self._embed, self._at)
+        self._patches: int = model.config.image_seq_length
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
+        self._said: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+        self._answers = [self._answer_ids(answer) for answer in talk.ANSWERS]
+        self._draft = TemplateDraft(self._answers if options.speculate else [])
+
+    # -- words to tokens -----------------------------------------------------------------------------------------
+    def encode_prompt(
+        self, exchanges: Sequence[talk.Exchange], *, with_image: bool = False, said: Mapping[str, Sequence[int]] = {}
+    ) -> list[int | None]:
+        """Token ids of a conversation up to the open answer; None stands for the picture.
+
+        ``said``: the very tokens of earlier answers, by their text; answers that are not in it are encoded as text.
+        """
+        system = talk.SYSTEM_PROMPTS[self.options.system]
+        if self.options.history == "text":
+            told = [talk.Exchange(e.question, e.answer and talk.original_history(e.answer)) for e in exchanges]
+            return self._encode_text(talk.prompt_text(system, told, with_image=with_image))
+        text, ids = talk.opening(system), list[int | None]()
+        for i, exchange in enumerate(exchanges):
+            text += talk.user_turn(exchange.question, with_image=with_image and i == 0)
+            answer = exchange.answer
+            if answer is not None and answer in said:
+                ids += self._continue(ids, text)
+                ids += [token for token in said[answer] if token != self.tokens.eos_id]
+                text = talk.END_OF_TURN
+            elif answer is not None:
+                text += talk.assistant_turn(answer.replace(talk.POSE_MARK, talk.POSE_TOKEN))
+        return ids + self._continue(ids, text)
+
+    def _continue(self, before: Sequence[int | None], text: str) -> list[int | None]:
+        """The ids of ``text``; where something stands before it, it begins with the end of a turn and opens nothing."""
+        ids = self._encode_text(text)
+        return ids[1:] if before and self.tokens.adds_bos else ids
+
+    def _encode_text(self, text: str) -> list[int | None]:
+        """LLaVA's way with pictures: each stretch of text by itself, the opening token only once."""
+        ids: list[int | None] = []
+        for i, stretch in enumerate(text.split(talk.IMAGE)):
+            of_stretch = self.tokens.encode(stretch)
+            ids += [None, *of_stretch[int(self.tokens.adds_bos) :]] if i else of_stretch
+        return ids
+
+    def _answer_ids(self, answer: str) -> tuple[int, ...]:
+        """A trained answer's tokens, end of turn included, as they follow ``ASSISTANT:``."""
+        before = self.tokens.encode("ASSISTANT:")
+        return tuple(self.tokens.encode(f"ASSISTANT:{talk.assistant_turn(answer)}")[len(before) :])
+
+    # -- answering -----------------------------------------------------------------------------------------------
+    def answer(
+        self,
+        request: LanguageRequest,
+        progress: Progress = no_progress,
+        on_text: Callable[[str], None] | None = None,
+    ) -> LanguageAnswer:
+        """See ``base.LanguageModel``. A pose's ``score`` is the probability that the model gave its pose token; with
+        ``want='pose'`` one comes back, with that probability, even where the model would rather talk.
+        ``request.current`` is not used: these weights were not trained to change a pose.
+        """
+        start = time.perf_counter()
+        questions = self._questions(request)
+        first = self._reply(request, questions[0], progress, on_text)
+        decoded = time.perf_counter()
+        states, scores = [first.states], list(first.scores)
+        if request.want == "pose":
+            for i in range(1, request.candidates):
+                progress("Trying other words", i / request.candidates)
+                if i < len(questions):
+                    other = self._reply(request, questions[i], progress, None)
+                    state, score = other.states, other.scores
+                else:  # no more ways to ask: other ways to answer
+                    state, score = self._read(first.prompt, self._answers[(i - len(questions)) % len(self._answers)])
+                states.append(state)
+                scores += score
+        poses = self._poses(torch.cat(states), scores)
+        keep = max(request.candidates, len(first.scores))
+        timings = {"language": decoded - start, "candidates": time.perf_counter() - decoded}
+        return LanguageAnswer(first.text, tuple(poses[:keep]), timings=timings, debug=first.debug)
+
+    def unload(self) -> None:
+        """Frees the memory."""
+        self._decoder.forget()
+        self._features.clear()
+        place = self._place
+        del self._model, self._head, self._embed, self._decoder, self._processor
+        release_memory(place)
+
+    # -- one conversation ----------------------------------------------------------------------------------------
+    def _questions(self, request: LanguageRequest) -> list[str]:
+        """Ways to ask what was asked, the usual one first."""
+        plain = request.prompt.strip()
+        if not self.options.wrap or request.want != "pose":
+            return [plain]
+        forms = [
+            talk.wrap_question(plain, has_image=request.image is not None, variant=i, seed=request.seed)
+            for i in range(max(1, request.candidates))
+        ]
+        return list(dict.fromkeys(forms))
+
+    def _reply(
+        self,
+        request: LanguageRequest,
+        question: str,
+        progress: Progress,
+        on_text: Callable[[str], None] | None,
+    ) -> _Reply:
+        has_image = request.image is not None
+        exchanges = talk.pair_up([self._turn(t) for t in request.messages if t.role != "system"], question)
+        ids = self.encode_prompt(self._guarded(exchanges), with_image=has_image, said=self._said)
+        prompt = self._prompt(ids, request.image, progress)
+        made = self._decoder.generate(
+            prompt,
+            stop_ids={self.tokens.eos_id},
+            max_new_tokens=request.max_new_tokens,
+            draft=self._draft,
+            on_ids=None if on_text is None else lambda so_far: on_text(talk.readable(self.tokens.decode(so_far))),
+            check=lambda n: progress("Reading the words" if n == 0 else "Answering", n / (n + 12)),
+        )
+        self._draft.learn(made.ids)
+        text = talk.readable(self.tokens.decode(made.ids))
+        self._remember(text, made.ids)
+        rows = [i for i, token in enumerate(made.ids) if token == self.pose_id]
+        states, scores, forced = made.states[rows], [made.probabilities[i] for i in rows], ""
+        if not rows and request.want == "pose":
+            progress("Asking for a pose", 0.9)
+            states, scores, forced = self._force(prompt)
+        debug = {
+            "prompt": talk.prompt_text(talk.SYSTEM_PROMPTS[self.options.system], exchanges, with_image=has_image),
+            "prompt_tokens": len(prompt.keys), "reused": made.reused, "forwards": made.forwards,
+            "drafted": made.drafted, "accepted": made.accepted, "answer": self.tokens.decode(made.ids),
+            "answer_ids": list(made.ids), "forced": forced, "ended": made.stopped,
+        }  # fmt: skip
+        return _Reply(prompt, states, scores, text, debug)
+
+    def _turn(self, turn: ChatTurn) -> tuple[str, str]:
+        content = turn.content.strip().replace("<POSE>", talk.POSE_MARK)
+        if turn.role == "assistant" and turn.poses and talk.POSE_MARK not in content:
+            content = f"{content} {talk.POSE_MARK}.".strip() if content else f"It is {talk.POSE_MARK}."
+        return turn.role, content
+
+    def _guarded(self, exchanges: Sequence[talk.Exchange]) -> list[talk.Exchange]:
+        """The same talk, in which nobody's words can be taken for tokens or for the picture."""
+
+        def plain(text: str) -> str:
+            return self.tokens.guard(text).replace(talk.IMAGE, "<image >")
+
+        return [talk.Exchange(plain(e.question), e.answer and plain(e.answer)) for e in exchanges]
+
+    def _remember(self, text: str, ids: Sequence[int]) -> None:
+        self._said[text] = tuple(ids)
+        self._said.move_to_end(text)
+        while len(self._said) > _ANSWERS_KEPT:
+            self._said.popitem(last=False)
+
+    def _force(self, prompt: Prompt) -> tuple[Tensor, list[float], str]:
+        """The state that would predict the pose token in the trained answer that the model finds likeliest."""
+        read = [self._decoder.read(prompt, answer[: answer.index(self.pose_id) + 1]) for answer in self._answers]
+        best = max(read, key=lambda r: math.prod(r.probabilities))
+        return best.states[-1:], [best.probabilities[-1]], self.tokens.decode(best.ids)
+
+    def _read(self, prompt: Prompt, answer: Sequence[int]) -> tuple[Tensor, list[float]]:
+        """The state, and the probability, of the pose token in a given answer."""
+        read = self._decoder.read(prompt, answer[: answer.index(self.pose_id) + 1])
+        return read.states[-1:], [read.probabilities[-1]]
+
+    def _prompt(self, ids: Sequence[int | None], image: Image | None, progress: Progress) -> Prompt:
+        """Ids with the picture's patches in their place. CLIP runs only if those positions must be read."""
+        digest = "" if image is None else image_hash(image)
+        keys: list[Any] = []
+        for token in ids:
+            keys += [token] if token is not None else [(digest, patch) for patch in range(self._patches)]
+
+        def embed(start: int) -> Tensor:
+            words = [key if isinstance(key, int) else 0 for key in keys]
+            embedded = self._embed(torch.tensor([words[start:]], device=self._at))  # (1, M, H)
+            spots = [i for i, key in enumerate(keys) if not isinstance(key, int) and i >= start]
+            if spots and image is not None:
+                progress("Looking at the picture", 0.0)
+                features = self._look(digest, image)  # (patches, H)
+                rows = torch.tensor([keys[i][1] for i in spots], device=features.device)
+                at = torch.tensor(spots, device=self._at) - start
+                embedded = embedded.clone()
+                embedded[0, at] = features[rows].to(embedded)
+            return embedded
+
+        return Prompt(tuple(keys), embed)
+
+    @torch.inference_mode()
+    def _look(self, digest: str, image: Image) -> Tensor:
+        """A picture's patches as the language model reads them, (patches, H)."""
+        if digest not in self._features:
+            tower = next(self._model.model.vision_tower.parameters())
+            seen = pixels(self._processor, image).to(device=tower.device, dtype=tower.dtype)
+            out = self._model.get_image_features(pixel_values=seen)
+            self._features[digest] = out.pooler_output[0]
+            while len(self._features) > _FEATURES_KEPT:
+                self._features.popitem(last=False)
+        self._features.move_to_end(digest)
+        return self._features[digest]
+
+    @torch.inference_mode()
+    def _poses(self, states: Tensor, scores: Sequence[float]) -> list[Pose]:
+        """(P, H) -> poses. Joints 22 and 23 are dropped: their two kinds of training data contradict each other."""
+        if not len(states):
+            return []
+        matrot = self._head(states.to(next(self._head.parameters()).device)).matrot[:, 0].cpu()  # (P, 24, 3, 3)
+        body = matrot[:, : len(BODY_JOINTS)].clone()
+        body[:, 0] = torch.tensor(_FLIP) @ body[:, 0]
+        return [Pose.from_matrot(one, score=score) for one, score in zip(body, scores, strict=True)]
+
+
+# -- loading ---------------------------------------------------------------------------------------------------------
+def _need(model: Any, config: Any, dtype: torch.dtype, quantize: Quantization, kind: str) -> MemoryNeed:
+    text = config.text_config
+    cache = cache_bytes(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, POSITIONS, dtype)
+    return memory_needed(model, dtype, quantize, kind=kind, keep=_KEEP_WHOLE, cache_bytes=cache)
+
+
+def _load_weights(
+    sources: layout.Sources, place: Device, quantize: Quantization, need: MemoryNeed, progress: Progress
+) -> tuple[Any, dict[str, Tensor]]:
+    """The model with its weights, and the head's tensors."""
+    fits = need.total <= place.free_bytes
+    if quantize != "none" or (not fits and place.kind == "cuda"):
+        return _load_with_accelerate(sources, place, quantize, need, progress)
+    if not fits:
+        raise DeviceError(
+            f"The model needs {need.total / GIB:.1f} GB of memory and {place.free_bytes / GIB:.1f} GB are free: close "
+            "other programs, or use a computer with more memory or a graphics card."
+        )
+    model = sources.empty_model()
+    parameters = dict(model.named_parameters())
+    head: dict[str, Tensor] = {}
+    for done, (name, tensor) in enumerate(sources.stream()):
+        progress("Loading weights", done / (len(parameters) + 4))
+        if name.startswith("head."):
+            head[name.removeprefix("head.")] = tensor.float().clone()
+            continue
+        value = tensor.to(device=place.torch_name, dtype=place.dtype, copy=True)  # never a view of the mapped file
+        parent = model.get_submodule(name.rpartition(".")[0])
+        setattr(parent, name.rpartition(".")[2], nn.Parameter(value, requires_grad=False))
+    model.tie_weights()
+    progress("Loading weights", 1.0)
+    return model.to(place.torch_name), head
+
+
+def _load_with_accelerate(
+    sources: layout.Sources, place: Device, quantize: Quantization, need: MemoryNeed, progress: Progress
+) -> tuple[Any, dict[str, Tensor]]:
+    """Fewer bits, or layers that do not fit the card kept in the computer's memory; transformers does both."""
+    import psutil
+    from transformers import LlavaForConditionalGeneration
+
+    if need.total > place.free_bytes + psutil.virtual_memory().available:
+        raise DeviceError(
+            f"The model needs {need.total / GIB:.1f} GB; the card and the computer together have "
+            f"{(place.free_bytes + psutil.virtual_memory().available) / GIB:.1f} GB free. Choose 8bit or 4bit."
+        )
+    if sources.projector != "mlp2x_gelu":
+        raise DeviceError("Checkpoints with this projector can only be loaded whole and without quantisation.")
+    head: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    for name, tensor in sources.stream():
+        progress("Opening the weights", 0.1)
+        if name.startswith("head."):
+            head[name.removeprefix("head.")] = tensor.float().clone()
+        else:
+            state[name] = tensor
+    fits = need.total <= place.free_bytes
+    progress("Loading weights", 0.2)
+    model = LlavaForConditionalGeneration.from_pretrained(
+        None,
+        config=sources.model_config,
+        state_dict=state,
+        dtype=place.dtype,
+        quantization_config=quantization_config(quantize, place.dtype, list(_KEEP_WHOLE)),
+        device_map={"": place.torch_name} if fits else "auto",
+    )
+    progress("Loading weights", 1.0)
+    return model.eval(), head
+
+
+def _head(state: Mapping[str, Tensor]) -> PoseHead:
+    first = state["layers.0.weight"]
+    head = PoseHead(first.shape[1], first.shape[0], layout.JOINTS)
+    head.load_state_dict(dict(state))
+    return head.eval()
