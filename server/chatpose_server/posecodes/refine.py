@@ -33,7 +33,7 @@ _LIMIT_SCALE: Final = 6.0  # degrees
 _PENETRATION_SCALE: Final = 0.02  # metres
 _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
 _PATIENCE: Final = 2.5  # a wish that is further off than this is given up rather than fought for
-_STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts half
+_STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts less
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -270,7 +270,7 @@ def _solve_cost(
     nudges = torch.cat([torch.zeros(1, n), torch.eye(n) * _STEP])  # (n + 1, n)
     u, best_cost = torch.zeros(batch, n), torch.full((batch,), INF)
     live = torch.arange(batch)
-    trial, damping = u.clone(), torch.full((batch,), 1e-2)
+    trial, damping = u.clone(), torch.full((batch,), 0.05)
     normal, gradient = torch.zeros(batch, n, n), torch.zeros(batch, n)
     stalled = torch.zeros(batch)
     for _ in range(iterations):
@@ -286,9 +286,10 @@ def _solve_cost(
         j = jacobian[better]
         normal[at] = j @ j.transpose(-1, -2)
         gradient[at] = (j @ r[better, 0][..., None]).squeeze(-1)
-        damping[live] = torch.where(better, damping[live] * 0.35, damping[live] * 6.0).clamp(1e-5, 1e3)
-        stalled[live] += 0.5  # a step that had to be taken back
-        stalled[at] = torch.where(gain > 0.01, 0.0, stalled[at] + 0.5)
+        damping[live] = torch.where(better, damping[live] * 0.3, damping[live] * 12.0).clamp(1e-5, 1e4)
+        before = stalled[at]
+        stalled[live] += 0.4  # a step that had to be taken back
+        stalled[at] = torch.where(gain > 0.01, 0.0, before + 1.0)
         live = live[(stalled[live] < _STALLS) & (best_cost[live] > 1e-5)]
         if live.numel() == 0:
             break
@@ -296,7 +297,7 @@ def _solve_cost(
         a = a + torch.diag_embed(damping[live, None] * (a.diagonal(dim1=-2, dim2=-1) + 0.02))
         step = -torch.linalg.solve(a, gradient[live])
         longest = step.abs().amax(-1, keepdim=True)
-        trial[live] = u[live] + step * (0.7 / longest.clamp(min=0.7))  # at most 40 degrees at a time
+        trial[live] = u[live] + step * (0.6 / longest.clamp(min=0.6))  # at most 34 degrees at a time
     return _moved(quat0, u), best_cost
 
 
