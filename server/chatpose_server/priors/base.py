@@ -27,7 +27,10 @@ class Pull:
 class Prior(Protocol):
     """A prior of natural poses: VPoser or PoseNDF, published or our own."""
 
-    family: str
+    @property
+    def family(self) -> str:
+        """Which network this is, and whose weights: see ``checkpoints``."""
+        ...
 
     def pull(self, quat: Tensor) -> Pull:
         """One step from poses (B, 21, 4), unit (w, x, y, z), towards natural ones. Not differentiable."""

@@ -4,7 +4,7 @@
 |---|---|
 | ``V02_05/`` with ``snapshots/*.ckpt`` (the newest is taken), or the ``.ckpt``: keys ``vp_model.*`` | ``vposer-v2`` |
 | ``vposer_v1_0/`` with ``snapshots/TR00_E096.pt``, or the ``.pt``: keys ``bodyprior_*`` | ``vposer-v1`` |
-| ``version2/`` with ``checkpoint_epoch_best.tar`` and ``config.yaml``: keys ``enc.net.*``, ``dfnet.lin*`` | ``posendf-*`` |
+| ``version2/`` with ``checkpoint_epoch_best.tar``, ``config.yaml``: keys ``enc.net.*``, ``dfnet.*`` | ``posendf-*`` |
 | one of the above as the zip it was downloaded as | the same |
 | ``.safetensors`` that ``convert_prior`` or our training wrote | as its header says |
 
@@ -126,7 +126,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _newest(folder: Path) -> Path:
-    """The weights of a published folder: the newest file, as the original loaders choose; the best where it is named."""
+    """The weights of a published folder: the one called best, else the newest, as the original loaders choose."""
     files = [p for e in _ENDINGS for p in folder.rglob(f"*{e}") if p.is_file()]
     if not files:
         raise CheckpointError(f"The folder '{folder.name}' holds no weights ({', '.join(_ENDINGS)}).")
@@ -276,13 +276,18 @@ class _SettingsLoader(yaml.SafeLoader):
     """YAML that treats Python tags as nothing: settings files of the time carry some."""
 
 
-_SettingsLoader.add_multi_constructor("", lambda loader, suffix, node: None)
+def _nothing(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> None:
+    """What a tag that is not YAML's own stands for."""
+
+
+_SettingsLoader.add_multi_constructor("", _nothing)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     """Pose-NDF's config, beside the weights or one folder up; empty where there is none."""
     for place in (folder, folder.parent):
-        for path in sorted([*place.glob("*.yaml"), *place.glob("*.yml")], key=lambda p: ("config" not in p.name, p.name)):
+        files = [*place.glob("*.yaml"), *place.glob("*.yml")]
+        for path in sorted(files, key=lambda p: ("config" not in p.name, p.name)):
             try:
                 config = yaml.load(path.read_text(encoding="utf-8"), Loader=_SettingsLoader)  # noqa: S506 - a SafeLoader
             except (yaml.YAMLError, UnicodeDecodeError, OSError):

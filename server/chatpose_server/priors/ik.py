@@ -3,7 +3,8 @@
 Damped Gauss-Newton on all 22 local rotations and the pelvis' place, with the analytic Jacobian of forward kinematics
 (Buss, Introduction to Inverse Kinematics, 2004). The prior works in the freedom that the targets leave: every few
 steps it says where the body would rather be, and the step that meets the targets leans there, less and less. A target
-out of reach counts like one a little away, so that it is pointed at instead of tearing the body along.
+out of reach counts like one a little away, so that it is pointed at instead of tearing the body along. Who stands
+bends with the mass over the feet instead of tipping over; that, too, fades before the end.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from .. import rotations as rot
 from ..body.model import default_body
-from ..skeleton import BODY_JOINTS, PARENTS
+from ..skeleton import BODY_JOINTS, INDEX, PARENTS
 from . import limits
 from .base import Prior
 
@@ -31,7 +32,16 @@ _STIFFNESS: Final[dict[str, float]] = {
 }  # fmt: skip
 """How dear a radian of a joint is, others 1: a reach is made by limbs first, then by the trunk."""
 
-_SOFT_REACH: Final = 0.08  # metres: a target further off pulls no harder than one this far
+_SOFT_REACH: Final = 0.15  # metres: a target further off pulls no harder than one this far
+_LONGEST_STEP: Final = 0.3  # metres an effector is asked to go in one step: further, the Jacobian means little
+_MASS: Final[dict[str, float]] = {
+    "pelvis": 0.14, "spine1": 0.14, "spine3": 0.2, "head": 0.08, "left_hip": 0.05, "right_hip": 0.05,
+    "left_knee": 0.08, "right_knee": 0.08, "left_ankle": 0.03, "right_ankle": 0.03, "left_shoulder": 0.02,
+    "right_shoulder": 0.02, "left_elbow": 0.025, "right_elbow": 0.025, "left_wrist": 0.015, "right_wrist": 0.015,
+}  # fmt: skip
+"""Share of the body's mass at joints, segments halved to their ends (Winter, Biomechanics, 2009)."""
+
+_FEET: Final = tuple(INDEX[name] for name in ("left_ankle", "right_ankle", "left_foot", "right_foot"))
 _MAX_TURN: Final = 0.6  # radians a joint may turn in one step
 _PRIOR_EVERY: Final = 3
 _PRIOR_FADE: Final = 0.75  # of its weight, a step
@@ -65,6 +75,15 @@ def _stiffness() -> Tensor:
     return torch.cat([joints.repeat_interleave(3), torch.full((3,), _PLACE_STIFFNESS)])
 
 
+@functools.cache
+def _balance_row() -> Tensor:
+    """(22,): times joint positions, the centre of mass less the middle of the feet."""
+    row = torch.tensor([_MASS.get(name, 0.0) for name in BODY_JOINTS])
+    row = row / row.sum()
+    row[list(_FEET)] -= 1 / len(_FEET)
+    return row
+
+
 def positions(quat: Tensor, transl: Tensor) -> Tensor:
     """Joint positions (B, 22, 3) of local rotations (B, 22, 4)."""
     return default_body().forward_kinematics(rot.quat_to_matrot(quat), transl).joints
@@ -83,14 +102,14 @@ def solve(
     damping: float = 2e-3,
     free: Tensor | None = None,  # (22,) bool: joints that may turn; all by default
     move_place: bool = True,
+    balance: float = 0.0,  # how much, at first, the mass should stay over the feet as it was
     tolerance: float = 5e-4,  # metres: good enough to stop
     on_step: Callable[[float], None] | None = None,
 ) -> Solution:
     """Turns joints and moves the pelvis until ``effectors`` are at ``targets``, as far as they reach."""
     body = default_body()
     b, start = quat.shape[0], quat
-    reach = _ancestors()[effectors].to(quat)  # (E, 22)
-    stiff = _stiffness().to(quat).clone()
+    stiff = _stiffness().to(quat)
     locked = torch.zeros(_COUNT * 3 + 3, dtype=torch.bool)
     if free is not None:
         locked[: _COUNT * 3] = ~free.repeat_interleave(3)
@@ -99,31 +118,28 @@ def solve(
     counts = torch.ones(b, len(effectors)).to(quat) if weight is None else weight
     wish = torch.zeros(b, _COUNT * 3 + 3).to(quat)
     lean = naturalness if prior is not None else 0.0
+    balanced = torch.einsum("j,bjc->bc", _balance_row().to(quat), positions(quat, transl))[:, ::2]  # (B, x and z)
     identity = torch.eye(_COUNT * 3 + 3).to(quat)
     for step in range(steps):
         state = body.forward_kinematics(rot.quat_to_matrot(quat), transl)
-        at = state.joints[:, effectors]  # (B, E, 3)
-        error = targets - at
+        error = targets - state.joints[:, effectors]  # (B, E, 3)
         far = error.norm(dim=-1)
         if bool(((far < tolerance) | (counts == 0)).all()) and (lean < 1e-4 or step >= steps // 3):
             break
         if prior is not None and step % _PRIOR_EVERY == 0:
             wish = _wish(prior, quat, usable)
-        # a column of the Jacobian is axis x lever; the axes are the columns of the joint's global rotation
-        lever = at[:, :, None] - state.joints[:, None]  # (B, E, 22, 3)
-        axes = state.matrot[:, None].transpose(-1, -2)  # (B, 1, 22, 3 axes, 3)
-        turn = torch.linalg.cross(axes.expand(-1, len(effectors), -1, -1, -1), lever[..., None, :].expand(-1, -1, -1, 3, -1))
-        turn = turn * reach[None, :, :, None, None]
-        jacobian = torch.cat(
-            [turn.permute(0, 1, 4, 2, 3).flatten(3), torch.eye(3).to(quat).expand(b, len(effectors), 3, 3)], -1
-        )  # (B, E, 3, 69)
-        jacobian = (jacobian * usable).flatten(1, 2)  # (B, 3E, 69)
-        soft = counts * (_SOFT_REACH / far.clamp(min=_SOFT_REACH)).square().clamp(min=1e-3)
-        rows = soft.repeat_interleave(3, 1)  # (B, 3E)
+        every = _jacobian(state.joints, state.matrot) * usable  # (B, 22, 3, 69)
+        jacobian = every[:, effectors].flatten(1, 2)  # (B, 3E, 69)
+        soft = counts * (_SOFT_REACH / far.clamp(min=_SOFT_REACH))
+        asked = error * (_LONGEST_STEP / far.clamp(min=_LONGEST_STEP))[..., None]
+        sway = torch.einsum("j,bjcd->bcd", _balance_row().to(quat), every)[:, ::2]  # (B, 2, 69)
+        swayed = balanced - torch.einsum("j,bjc->bc", _balance_row().to(quat), state.joints)[:, ::2]
+        jacobian = torch.cat([jacobian, sway], 1)
+        rows = torch.cat([soft.repeat_interleave(3, 1), torch.full((b, 2), balance).to(quat)], 1)  # (B, 3E + 2)
         weighted = jacobian * rows[..., None]
-        regular = (damping + lean) * stiff
-        normal = weighted.transpose(1, 2) @ jacobian + identity * regular
-        right = (weighted.transpose(1, 2) @ error.flatten(1)[..., None]).squeeze(-1) + lean * stiff * wish
+        normal = weighted.transpose(1, 2) @ jacobian + identity * ((damping + lean) * stiff)
+        right = (weighted.transpose(1, 2) @ torch.cat([asked.flatten(1), swayed], 1)[..., None]).squeeze(-1)
+        right = right + lean * stiff * wish
         delta = torch.linalg.solve(normal, right) * usable
         delta_turn = delta[:, : _COUNT * 3].unflatten(1, (_COUNT, 3))
         size = delta_turn.norm(dim=-1, keepdim=True)
@@ -132,11 +148,24 @@ def solve(
         quat = torch.cat([quat[:, :1], limits.clamp(quat[:, 1:], start[:, 1:])], 1)
         transl = transl + delta[:, _COUNT * 3 :]
         wish = wish - torch.cat([delta_turn.flatten(1), torch.zeros(b, 3).to(quat)], 1)
-        lean *= _PRIOR_FADE
+        lean, balance = lean * _PRIOR_FADE, balance * _PRIOR_FADE
         if on_step is not None:
             on_step((step + 1) / steps)
     residual = (targets - positions(quat, transl)[:, effectors]).norm(dim=-1)
     return Solution(rot.quat_canonical(quat), transl, residual)
+
+
+def _jacobian(joints: Tensor, matrot: Tensor) -> Tensor:
+    """(B, 22, 3, 69): how each joint's place changes with every local rotation vector and with the pelvis' place.
+
+    A column is axis x lever; the axes are the columns of the turning joint's global rotation.
+    """
+    b = len(joints)
+    lever = joints[:, :, None] - joints[:, None]  # (B, moved, turning, 3)
+    axes = matrot.transpose(-1, -2)[:, None].expand(-1, _COUNT, -1, -1, -1)  # (B, moved, turning, 3 axes, 3)
+    turn = torch.linalg.cross(axes, lever[..., None, :].expand(-1, -1, -1, 3, -1))
+    turn = (turn * _ancestors().to(joints)[None, :, :, None, None]).permute(0, 1, 4, 2, 3).flatten(3)
+    return torch.cat([turn, torch.eye(3).to(joints).expand(b, _COUNT, 3, 3)], -1)
 
 
 def _wish(prior: Prior, quat: Tensor, usable: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ left out (the left knee is fed the right hip). Their weights need that map; ours
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -84,7 +85,7 @@ class PoseNDF(nn.Module):
         self.bone_weight2 = nn.Parameter(torch.zeros(JOINT_COUNT, FEATURE, _BONE_HIDDEN))
         self.bone_bias2 = nn.Parameter(torch.zeros(JOINT_COUNT, FEATURE))
         widths = (JOINT_COUNT * FEATURE, *sizes, 1)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.eval()
 
     # -- the published layout of the weights ---------------------------------------------------------------------
@@ -213,7 +214,7 @@ def _level_plan(parents: tuple[int, ...]) -> _LevelPlan:
         depth.append(0 if parent < 0 else depth[parent] + 1)
     groups = [[j for j, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
     levels: list[tuple[list[int], list[int]]] = [(groups[0], [])]
-    for above, here in zip(groups, groups[1:], strict=False):
+    for above, here in itertools.pairwise(groups):
         levels.append((here, [above.index(parents[j]) for j in here]))
     flat = [j for group in groups for j in group]
     return _LevelPlan(tuple(levels), [flat.index(j) for j in range(len(flat))])

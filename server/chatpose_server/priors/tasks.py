@@ -8,6 +8,7 @@ that ``load_prior`` gave, or None for the one that measures best at the task (be
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -120,7 +121,8 @@ def sample(
         settler = chosen if isinstance(chosen, PoseNDF) else _own_posendf()
         pulled = settler.pull(quat).natural
         strength = 1.0 if near is None else min(1.0, spread)
-        quat = limits.clamp(rot.quat_slerp(quat, pulled, strength), None if near is None else _body_quats([near])[:, 1:])
+        held = None if near is None else _body_quats([near])[:, 1:]
+        quat = limits.clamp(rot.quat_slerp(quat, pulled, strength), held)
     score = _scores(chosen, quat)
     base = near or Pose({"pelvis": (1.0, 0.0, 0.0, 0.0)})
     progress("Making them natural", 1.0)
@@ -181,7 +183,7 @@ def interpolate(
     prior are blended straight; joints that only one of two keys speaks of are held.
     """
     ordered = sorted(keys, key=lambda k: k.frame)
-    if len(ordered) < 2 or any(a.frame == b.frame for a, b in zip(ordered, ordered[1:], strict=False)):
+    if len(ordered) < 2 or any(a.frame == b.frame for a, b in itertools.pairwise(ordered)):
         raise PriorTaskError("In-betweens need two or more keys, each at a frame of its own.")
     first, last = ordered[0].frame, ordered[-1].frame
     wanted = list(range(math.ceil(first), math.floor(last) + 1)) if frames is None else list(frames)
@@ -208,7 +210,7 @@ def interpolate(
 
 
 def natural_path(prior: Prior, start: Tensor, end: Tensor) -> Tensor:
-    """(``_PATH_STEPS`` + 1, 21, 4) from ``start`` to ``end`` (21, 4), both exact: the straight way (each joint's slerp),
+    """(``_PATH_STEPS`` + 1, 21, 4) from ``start`` to ``end`` (21, 4), both exact: the straight way (a slerp a joint),
     bent towards the prior, most in the middle. VPoser's bend is the line between the two codes.
     """
     t = torch.linspace(0, 1, _PATH_STEPS + 1)[:, None, None]
@@ -217,8 +219,8 @@ def natural_path(prior: Prior, start: Tensor, end: Tensor) -> Tensor:
         with torch.no_grad():
             codes = prior.encode_rotvec(rot.quat_to_rotvec(torch.stack([start, end]))).mean
             line = rot.matrot_to_quat(prior.decode_matrot(codes[0] + t[:, :, 0] * (codes[1] - codes[0])))
-        missed = [rot.quat_multiply(rot.quat_conjugate(line[i]), q) for i, q in ((0, start), (-1, end))]
-        rest = rot.quat_slerp(*(m.expand(_PATH_STEPS + 1, -1, -1) for m in missed), t)
+        first, last = (rot.quat_multiply(rot.quat_conjugate(line[i]), q) for i, q in ((0, start), (-1, end)))
+        rest = rot.quat_slerp(first.expand_as(line), last.expand_as(line), t)
         bent = rot.quat_multiply(line, rest)
     else:
         bent = prior.pull(straight).natural
@@ -396,6 +398,7 @@ def _fit_code(coder: VPoser, code: Tensor, quat: Tensor, kept: Tensor, progress:
 # -- ik --------------------------------------------------------------------------------------------------------------
 _PIN_WEIGHT: Final = 4.0
 _STAND_WEIGHT: Final = 1.0
+_BALANCE: Final = 0.5
 
 
 def ik(
@@ -448,6 +451,7 @@ def ik_batch(
     weight = torch.tensor([1.0] * len(names) + [_PIN_WEIGHT] * len(held) + [_STAND_WEIGHT] * len(standing))
     solved = solver.solve(
         quat, place, effectors, goal, weight=weight.expand(len(poses), -1), prior=chosen, steps=steps,
+        balance=_BALANCE if standing else 0.0,
         on_step=lambda fraction: progress("Solving", fraction),
     )  # fmt: skip
     out: list[Pose] = []

@@ -1,11 +1,11 @@
 """Reads tensors out of PyTorch's pickled files, zip and legacy alike, without running anything that is in them.
 
-A pickle is a program. Here its opcodes are interpreted by a machine that can only build lists, dicts, tuples, numbers,
-text and records of tensors: classes and functions become inert names, calls become inert notes of a call. Nothing is
-imported, no object's method is run, and tensors are made afterwards from bounds-checked bytes, on the CPU.
+A pickle is a program. Here its opcodes are interpreted by a machine that can only build lists, dicts, tuples,
+numbers, text and records of tensors: classes and functions become inert names, calls become inert notes of a call.
+Nothing is imported, no object's method is run, and tensors are made afterwards from bounds-checked bytes, on the CPU.
 
-Containers: the zip that ``torch.save`` has written since 1.6, and the stream of five pickles before that (Pose-NDF's and
-VPoser V1's files). Opcodes: Python's ``pickletools``. Knows nothing of priors.
+Containers: the zip that ``torch.save`` has written since 1.6, and the stream of five pickles before that (files of
+Pose-NDF and VPoser V1). Opcodes: Python's ``pickletools``. Knows nothing of priors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from pathlib import Path
+from typing import IO, Any, Final, cast
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
 
     Raises CheckpointError for anything that is not such a file, or is a damaged one.
     """
-    name = os.path.basename(os.fspath(path))
+    name = Path(path).name
     try:
         with open(path, "rb") as f:
             return read_torch_stream(f, name)
@@ -79,7 +80,7 @@ def read_torch_stream(f: IO[bytes], name: str) -> Any:
         f.seek(0)
         return _read_zip(f) if head == b"PK\x03\x04" else _read_legacy(f)
     except CheckpointError as error:
-        raise CheckpointError(f"'{name}' cannot be read: {error} Download it again.") from error
+        raise CheckpointError(f"'{name}' cannot be read: {error}. Download it again.") from error
     # what pickletools, zipfile and the machine below raise on bytes that mean nothing
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error, EOFError, OverflowError,
             MemoryError, RecursionError, UnicodeError, zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
@@ -92,15 +93,15 @@ def _read_zip(f: IO[bytes]) -> Any:
         infos = {info.filename: info for info in archive.infolist()}
         pickles = [n for n in infos if n == "data.pkl" or n.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise CheckpointError("it is a zip file, but not one that PyTorch wrote.")
+            raise CheckpointError("it is a zip file, but not one that PyTorch wrote")
         root = pickles[0][: -len("data.pkl")]
         if f"{root}byteorder" in infos and archive.read(f"{root}byteorder").strip() != b"little":
-            raise CheckpointError("it was written on a big-endian machine.")
+            raise CheckpointError("it was written on a big-endian machine")
 
         def load(storage: _Storage) -> Tensor:
             info = infos[f"{root}data/{storage.key}"]
             if info.compress_type != zipfile.ZIP_STORED:
-                raise CheckpointError("its tensors are compressed, which PyTorch never does.")
+                raise CheckpointError("its tensors are compressed, which PyTorch never does")
             _check_size(storage, info.file_size)
             return _flat(archive.read(info), storage)
 
@@ -110,9 +111,9 @@ def _read_zip(f: IO[bytes]) -> Any:
 
 def _read_legacy(f: IO[bytes]) -> Any:
     if _run(f) != _LEGACY_MAGIC or _run(f) != _LEGACY_PROTOCOL:
-        raise CheckpointError("it is a pickle, but not one that PyTorch wrote.")
+        raise CheckpointError("it is a pickle, but not one that PyTorch wrote")
     if not _run(f).get("little_endian", True):
-        raise CheckpointError("it was written on a big-endian machine.")
+        raise CheckpointError("it was written on a big-endian machine")
     storages: dict[str, _Storage] = {}
     tree = _run(f, storages)
     tensors: dict[str, Tensor] = {}
@@ -127,12 +128,12 @@ def _read_legacy(f: IO[bytes]) -> Any:
 
 def _check_size(storage: _Storage, size: int) -> None:
     if size != storage.count * storage.dtype.itemsize or not 0 <= size <= MAX_STORAGE_BYTES:
-        raise CheckpointError("the size of a tensor does not agree with its bytes.")
+        raise CheckpointError("the size of a tensor does not agree with its bytes")
 
 
 def _flat(data: bytes, storage: _Storage) -> Tensor:
     if len(data) != storage.count * storage.dtype.itemsize:
-        raise CheckpointError("it ends too early.")
+        raise CheckpointError("it ends too early")
     return torch.frombuffer(bytearray(data), dtype=storage.dtype) if data else torch.empty(0, dtype=storage.dtype)
 
 
@@ -143,11 +144,11 @@ def _materialise(value: Any, load: Callable[[_Storage], Tensor], seen: dict[str,
             seen[key] = load(value.storage)
         flat, last = seen[key], value.offset
         if any(n < 0 or s < 0 for n, s in zip(value.size, value.stride, strict=True)) or value.offset < 0:
-            raise CheckpointError("a tensor has a negative size.")
+            raise CheckpointError("a tensor has a negative size")
         count = math.prod(value.size)
         last += sum((n - 1) * s for n, s in zip(value.size, value.stride, strict=True)) if count else -1
         if last >= flat.numel() or count > flat.numel():
-            raise CheckpointError("a tensor reaches beyond its bytes.")
+            raise CheckpointError("a tensor reaches beyond its bytes")
         return torch.as_strided(flat, value.size, value.stride, value.offset).clone()
     if isinstance(value, dict):
         return {k: _materialise(v, load, seen) for k, v in value.items()}
@@ -161,9 +162,12 @@ def _materialise(value: Any, load: Callable[[_Storage], Tensor], seen: dict[str,
 # -- the machine -----------------------------------------------------------------------------------------------------
 _MARK: Final = Inert("mark")
 _LITERALS: Final = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE"
-    " SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8".split()
-)
+    {
+        "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+        "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
+        "BINBYTES8",
+    }
+)  # fmt: skip
 _CONSTANTS: Final[Mapping[str, Any]] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLE_SIZES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _IGNORED: Final = frozenset({"PROTO", "FRAME"})
@@ -184,8 +188,8 @@ def _run(f: IO[bytes], storages: dict[str, _Storage] | None = None) -> Any:
     def named(name: str) -> Inert:
         return names.setdefault(name, Inert(name))
 
-    for opcode, arg, _ in pickletools.genops(f):
-        op = opcode.name
+    for opcode, argument, _ in pickletools.genops(f):
+        op, arg = opcode.name, cast(Any, argument)
         if op in _IGNORED:
             continue
         if op in _LITERALS:
@@ -249,8 +253,8 @@ def _run(f: IO[bytes], storages: dict[str, _Storage] | None = None) -> Any:
         elif op == "DUP":
             stack.append(stack[-1])
         else:  # EXT1-4, PERSID, out-of-band buffers: PyTorch writes none of them
-            raise CheckpointError("it uses a part of the pickle format that PyTorch never writes.")
-    raise CheckpointError("it ends too early.")
+            raise CheckpointError("it uses a part of the pickle format that PyTorch never writes")
+    raise CheckpointError("it ends too early")
 
 
 def _call(function: Any, args: Any) -> Any:
@@ -263,9 +267,9 @@ def _call(function: Any, args: Any) -> Any:
     if name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v3"):
         storage, offset, size, stride = args[:4]
         if not isinstance(storage, _Storage):
-            raise CheckpointError("a tensor has no bytes.")
+            raise CheckpointError("a tensor has no bytes")
         if name.endswith("_v3"):  # untyped storage: the element type is the seventh argument
-            raise CheckpointError("it holds tensors of a newer kind. Save it with torch.save(model.state_dict()).")
+            raise CheckpointError("it holds tensors of a newer kind (save it with torch.save(model.state_dict()))")
         return _TensorRecord(storage, int(offset), tuple(int(n) for n in size), tuple(int(n) for n in stride))
     if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"):
         return args[0]
@@ -280,8 +284,8 @@ def _persistent(saved_id: Any, storages: dict[str, _Storage] | None) -> Any:
     kind, key, _, count = saved_id[1:5]  # the fourth is the device it was on ("cuda:0"): everything comes to the CPU
     dtype = _DTYPES.get(kind.name.rpartition(".")[2]) if isinstance(kind, Inert) else None
     if dtype is None:
-        raise CheckpointError("it holds numbers of a kind that is not read here (quantised or untyped).")
+        raise CheckpointError("it holds numbers of a kind that is not read here (quantised or untyped)")
     if len(saved_id) > 5 and saved_id[5] is not None:
-        raise CheckpointError("it holds views of storages, which only very old PyTorch wrote.")
+        raise CheckpointError("it holds views of storages, which only very old PyTorch wrote")
     storage = _Storage(str(key), dtype, int(count))
     return storage if storages is None else storages.setdefault(storage.key, storage)

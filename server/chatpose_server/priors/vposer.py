@@ -75,7 +75,8 @@ class VPoser(nn.Module):
     ) -> None:
         super().__init__()
         self.family = family
-        self.slope, self.latent, self.inputs, self.dropout, self.third_layer = slope, latent, inputs, dropout, third_layer
+        self.slope, self.latent, self.inputs = slope, latent, inputs
+        self.dropout, self.third_layer = dropout, third_layer
         self.enc_norm1 = nn.BatchNorm1d(inputs)
         self.enc_fc1 = nn.Linear(inputs, hidden)
         self.enc_norm2 = nn.BatchNorm1d(hidden)
@@ -127,7 +128,7 @@ class VPoser(nn.Module):
         return decoded.matrot.flatten(-2)[:, None] if output_type == "matrot" else decoded.rotvec[:, None]
 
     def sample_v1(self, count: int, seed: int | None = None, output_type: Literal["matrot", "aa"] = "aa") -> Tensor:
-        """As V1's ``sample_poses``, which unlike its ``decode`` gives axis-angle (B, 1, 21, 3) unless told otherwise."""
+        """As V1's ``sample_poses``, which unlike its ``decode`` gives axis-angle (B, 1, 21, 3) by default."""
         with torch.no_grad():
             return self.decode_v1(self.sample_code(count, seed), output_type)
 

@@ -1,9 +1,9 @@
 """Poses to train priors on: reading, splitting, filling in what a source cannot know, widening. Knows no network.
 
-Two layouts are read. *AMASS*: ``DATASET/SUBJECT/*.npz`` with ``poses`` (N, >= 66); as VPoser and Pose-NDF did, frames in
-the middle 80 % of a sequence are kept, three in ten of them, at random. *Ours*: one npz a source with ``local_rotvec``
-(N, 22, 3), ``joint_names``, ``clip``, ``ok``. Sets are split by subject and trial, never by frame: neighbouring frames
-are nearly the same pose, and a frame-wise split measures memory.
+Two layouts are read. *AMASS*: ``DATASET/SUBJECT/*.npz`` with ``poses`` (N, >= 66); as VPoser and Pose-NDF did, frames
+in the middle 80 % of a sequence are kept, three in ten of them, at random. *Ours*: one npz a source with
+``local_rotvec`` (N, 22, 3), ``joint_names``, ``clip``, ``ok``. Sets are split by subject and trial, never by frame:
+neighbouring frames are nearly the same pose, and a frame-wise split measures memory.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def recombine(quat: Tensor, generator: torch.Generator, among: int = 64) -> Tens
 
 # -- corrupting ------------------------------------------------------------------------------------------------------
 def add_noise(quat: Tensor, angle_rad: Tensor | float, generator: torch.Generator) -> Tensor:
-    """Every joint turned about a random axis by a normal angle of deviation ``angle_rad`` (broadcasts to (N, 21, 1))."""
+    """Every joint turned about a random axis by a normal angle of this deviation (broadcasts to (N, 21, 1))."""
     axis = torch.nn.functional.normalize(torch.randn(*quat.shape[:-1], 3, generator=generator), dim=-1)
     angle = torch.randn(*quat.shape[:-1], 1, generator=generator) * angle_rad
     return rot.quat_canonical(rot.quat_multiply(quat, rot.rotvec_to_quat(axis * angle)))

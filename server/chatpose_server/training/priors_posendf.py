@@ -92,7 +92,10 @@ def hard_pairs(natural: Tensor, count: int, generator: torch.Generator) -> Label
     origin = natural[torch.randint(len(natural), (count,), generator=generator)]
     other = natural[torch.randint(len(natural), (count,), generator=generator)]
     third = count // 3
-    rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
     big = add_noise(origin[:third], torch.deg2rad(25 + 65 * rand(third, 1, 1)), generator)
     few_joints = rand(third, 21).argsort(1).argsort(1) < torch.randint(1, 6, (third, 1), generator=generator)
     sigma = torch.deg2rad(20 + 100 * rand(third, 1, 1)) * few_joints[..., None]
@@ -141,7 +144,7 @@ def natural_poses(poses: PoseSet, generator: torch.Generator, recombined: float 
 
 
 def distinct(natural: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """At most ``size`` poses, chosen at random among those of distinct coarse shape first (walking is half the data)."""
+    """At most ``size`` poses of coarsely distinct shape, chosen at random: walking is half of most data."""
     cells = (natural.flatten(1) * 6).round().to(torch.int8).numpy()
     _, first = np.unique(cells, axis=0, return_index=True)
     chosen = torch.from_numpy(first)[torch.randperm(len(first), generator=generator)]
@@ -226,7 +229,7 @@ def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 50
     if own:
         hard = hard_pairs(manifold, settings.hard, generator)
         common = torch.cat([manifold, manifold, natural])  # distinct poses count for more than one more step of a walk
-        _own_loop(run, model, common, hard, valid, settings, save_every)
+        _own_loop(run, model, common, hard, valid, settings=settings, save_every=save_every)
     else:
         pairs = published_pairs(natural, settings.hard, generator)
         while run.step < settings.steps:
@@ -243,7 +246,7 @@ def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 50
 
 
 def _own_loop(
-    run: Run, model: PoseNDF, natural: Tensor, hard: Labelled, valid: Tensor, settings: Settings, save_every: int
+    run: Run, model: PoseNDF, natural: Tensor, hard: Labelled, valid: Tensor, *, settings: Settings, save_every: int
 ) -> None:
     third = settings.batch // 3
     check = torch.Generator().manual_seed(1)

@@ -37,7 +37,9 @@ class Run:
     curves. ``state.safetensors`` in ``folder`` is all of it; no pickles.
     """
 
-    def __init__(self, model: nn.Module, folder: Path, *, lr: float, weight_decay: float, steps: int, seed: int) -> None:
+    def __init__(
+        self, model: nn.Module, folder: Path, *, lr: float, weight_decay: float, steps: int, seed: int
+    ) -> None:
         self.model, self.folder, self.lr, self.steps = model, folder, lr, steps
         self.parameters = list(model.parameters())
         self.adam = torch.optim.Adam(self.parameters, lr=lr, weight_decay=weight_decay)

@@ -53,10 +53,17 @@ class Settings:
 
 
 def losses(
-    model: VPoser, body: BodyModel, given: Tensor, wanted: Tensor, known: Tensor, vertices: Tensor, settings: Settings,
-    *, with_rotations: bool,
+    model: VPoser,
+    given: Tensor,  # (B, 21, 4), noisy or not
+    wanted: Tensor,  # (B, 21, 4)
+    known: Tensor,  # (B, 21): 1 where the source could know the joint, else 0
+    *,
+    body: BodyModel,
+    vertices: Tensor,  # (n,) of the body
+    settings: Settings,
+    with_rotations: bool,
 ) -> tuple[Tensor, dict[str, float]]:
-    """From poses ``given`` (B, 21, 4) the poses ``wanted`` (B, 21, 4); ``known`` (B, 21) weighs the joints."""  # fmt: skip
+    """The loss of a batch, and its parts in units one can read."""
     code = model.encode(rot.quat_to_rotvec(given).flatten(1))
     out = model.decode_matrot(code.rsample())
     target = rot.quat_to_matrot(wanted)
@@ -94,7 +101,7 @@ def whiten(model: VPoser, quat: Tensor) -> None:
 
 
 def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 500) -> VPoser:
-    """Trains or goes on training in ``folder``; returns the averaged weights' model, whitened where it is our recipe."""
+    """Trains or goes on training in ``folder``; returns the averaged weights' model, whitened in our recipe."""
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
     own = settings.recipe == "chatpose"
@@ -125,7 +132,10 @@ def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 50
         noisy = torch.rand(settings.batch, 1, 1, generator=run.generator) < (settings.noisy if own else 0.0)
         given = add_noise(wanted, sigma * noisy, run.generator)
         with_rotations = settings.rotation_steps is None or run.step < settings.rotation_steps
-        loss, parts = losses(model, body, given, wanted, known[pick], vertices, settings, with_rotations=with_rotations)
+        loss, parts = losses(
+            model, given, wanted, known[pick], body=body, vertices=vertices, settings=settings,
+            with_rotations=with_rotations,
+        )  # fmt: skip
         run.update(loss)
         if run.step % 100 == 0:
             run.note(**parts)
