@@ -4,6 +4,7 @@ The character's proportions are nobody's: longer legs, higher ankles and a strai
 tests and by benchmarks/retarget.py; knows no bpy. ``figure("mixamo", rest="A", rolls=7)`` -> bone name -> Bone.
 """
 
+# ruff: noqa: E501 (tables of bones read better in one line)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -65,22 +66,21 @@ def points(rest: str = "T") -> dict[str, np.ndarray]:
     if rest == "A":  # arms 50 degrees down and a little ahead, elbows soft, legs apart, toes out
         arm = _turn(1, -8) @ _turn(2, -50)
         fore = _turn(1, -14)
-        for name in q:
+        for name, at in q.items():
             if name in ("elbow", "wrist", "hand_end") or name[:-1] in ("index", "middle", "ring", "pinky", "thumb"):
-                at = q[name]
                 if name != "elbow":
-                    at = p_elbow(p) + fore @ (at - p_elbow(p))
-                q[name] = np.array(p["shoulder"]) + arm @ (at - np.array(p["shoulder"]))
+                    at = _at(p, "elbow") + fore @ (at - _at(p, "elbow"))
+                q[name] = _at(p, "shoulder") + arm @ (at - _at(p, "shoulder"))
         for name in ("knee", "ankle", "toe", "toe_end"):
-            q[name] = np.array(p["hip"]) + _turn(2, 5) @ (q[name] - np.array(p["hip"]))
+            q[name] = _at(p, "hip") + _turn(2, 5) @ (q[name] - _at(p, "hip"))
         for name in ("toe", "toe_end"):
             q[name] = q["ankle"] + _turn(1, 12) @ (q[name] - q["ankle"])
         q["toe"][1], q["toe_end"][1] = 0.025, 0.02
     return q
 
 
-def p_elbow(p: dict[str, tuple[float, float, float]]) -> np.ndarray:
-    return np.array(p["elbow"], float)
+def _at(p: dict[str, tuple[float, float, float]], name: str) -> np.ndarray:
+    return np.array(p[name], float)
 
 
 def _between(a: str, b: str, t: float):

@@ -1,12 +1,15 @@
-"""Any rig in Blender: reads its bones, puts a SMPL-X pose on it, says what stands in the way. Writes pose channels only.
+"""Any rig in Blender: reads its bones, puts a SMPL-X pose on it, says what stands in the way. Writes pose channels
+only.
 
     rig = bind(armature)                                      # or bind(armature, RigMap.from_json(preset))
     done = apply_to_armature(context, armature, joints, options, rig)
     done.bones, done.notes                                    # what was written; sentences for the artist
-    read_pose(armature, rig)                                  # SMPL-X joint -> local quaternion, for refining and describing
+    read_pose(armature, rig)                                  # SMPL-X joint -> local quaternion, for refining and
+    describing
 
-``joints`` and ``options`` are those of ``apply.apply_pose``; the maths is ``retarget``'s. Never touches rest poses, drivers,
-constraints or rotation modes. IK switches are left as they are and reported, unless ``to_forward`` asks to set them.
+``joints`` and ``options`` are those of ``apply.apply_pose``; the maths is ``retarget``'s. Never touches rest poses,
+drivers, constraints or rotation modes. IK switches are left as they are and reported, unless ``to_forward`` asks to
+set them.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from . import rotations as rot
 from .apply import Options, Quats
 from .families import BY_KEY, Switch
 from .retarget import Fit
-from .rigmap import RestBone, RigMap, RigMapError
+from .rigmap import RestBone, RigMap
 from .rotations import Array
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ Works on bone tables only; knows no bpy and no rotations.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -130,8 +131,7 @@ def _of_family(family: Family, names: _Names, tree: _Tree) -> RigMap:
     if "pelvis" in joints and not family.mover:
         joints["pelvis"] = _above_legs(joints, tree)
     written = [
-        [b for b in map(lambda n: names.find([n]), chain) if b and b not in taken]
-        for chain in (family.spine, family.neck)
+        [b for b in (names.find([n]) for n in chain) if b and b not in taken] for chain in (family.spine, family.neck)
     ]
     rigmap = _complete(family.key, joints, written[0], written[1], tree)
     return replace(rigmap, mover=names.find(family.mover), confidence=_confidence(rigmap, tree), by="names")
@@ -185,9 +185,12 @@ def _confidence(rigmap: RigMap, tree: _Tree) -> float:
     ]
     for limb in limbs:
         if all(joint in heads for joint in limb):
-            upper, lower = (np.linalg.norm(heads[b] - heads[a]) for a, b in zip(limb, limb[1:], strict=False))
-            if min(upper, lower) < 0.2 * max(upper, lower) or max(upper, lower) == 0:
-                return found / 2  # an upper arm is no fifth of a forearm: two of the names mean something else
+            upper, lower = (float(np.linalg.norm(heads[b] - heads[a])) for a, b in itertools.pairwise(limb))
+            reach = float(np.linalg.norm(heads[limb[2]] - heads[limb[0]]))
+            uneven = min(upper, lower) < 0.2 * max(upper, lower)  # an upper arm is no fifth of a forearm
+            folded = reach < 0.6 * (upper + lower)  # and at rest nobody folds it back on itself
+            if uneven or folded or reach == 0:
+                return found / 2
     return found
 
 
@@ -226,7 +229,9 @@ class _Tree:
         return path
 
     def between(self, top: str, bottom: str) -> list[str] | None:
-        """The bones strictly between an ancestor and its descendant, from the ancestor down; None if they are not that."""
+        """The bones strictly between an ancestor and its descendant, from the ancestor down; None if they are
+        not that.
+        """
         path = self.path_up(bottom)
         return path[1 : path.index(top)][::-1] if top in path else None
 
@@ -382,7 +387,9 @@ def _chains_to(tree: _Tree, ends: tuple[str, str]) -> tuple[str, list[list[str]]
 
 
 def _two_segments(chain: Sequence[str], end: int, heads: Mapping[str, np.ndarray]) -> tuple[int, int] | None:
-    """Where the upper and lower part of a limb begin: the two long pieces, about as long as each other, before ``end``."""
+    """Where the upper and lower part of a limb begin: the two long pieces, about as long as each other, before
+    ``end``.
+    """
 
     def score(i: int, j: int) -> float:
         upper = float(np.linalg.norm(heads[chain[j]] - heads[chain[i]]))

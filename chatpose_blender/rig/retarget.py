@@ -16,8 +16,9 @@ rotation M must be turned in armature space to
 
 and its local rotation follows from its parent's. A is built from root to tip by shortest arcs, each starting from its
 parent's, which is what an animator does who swings an A-pose into a T-pose: no twist comes in but what the hand's and
-the foot's own rest orientation say. What has no direction of its own (trunk, head, collars) keeps A = 1: it moves by what
-the body moves, from its own rest. A foot's direction is that of its sole, so a rig with high ankles keeps flat feet.
+the foot's own rest orientation say. What has no direction of its own (trunk, head, collars) keeps A = 1: it moves by
+what the body moves, from its own rest. A foot's direction is that of its sole, so a rig with high ankles keeps flat
+feet.
 """
 
 from __future__ import annotations
@@ -78,9 +79,9 @@ class Fit:
     """A rig compared with SMPL-X's rest pose; see ``fit``. Matrices are (3, 3), positions in the armature's units.
 
     ``basis``: SMPL-X's axes in armature space. ``correct``: joint -> A. ``targets``: what turns each mapped bone.
-    ``spine``: bone -> (joint, share) of the SMPL-X rotations that it averages. ``order``: every bone that matters, parents
-    first. ``mover``: the bone that carries the body. ``scale``: this rig's hip height over SMPL-X's. ``ground``: the
-    height of the ground along ``basis``' second column.
+    ``spine``: bone -> (joint, share) of the SMPL-X rotations that it averages. ``order``: every bone that matters,
+    parents first. ``mover``: the bone that carries the body. ``scale``: this rig's hip height over SMPL-X's.
+    ``ground``: the height of the ground along ``basis``' second column.
     """
 
     rigmap: RigMap
@@ -189,8 +190,8 @@ def posed_rotations(rig: Fit, quats: Quats, unmapped: Mapping[str, ArrayLike] | 
 def read(rig: Fit, posed: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """The SMPL-X pose that a posed rig shows: joint -> (..., 4) local rotations, for the joints that have bones.
 
-    ``posed``: bone -> (..., 3, 3) rotation in armature space. The inverse of ``retarget`` where each joint has one bone;
-    a spine with another number of bones is read at the places of SMPL-X's.
+    ``posed``: bone -> (..., 3, 3) rotation in armature space. The inverse of ``retarget`` where each joint has one
+    bone; a spine with another number of bones is read at the places of SMPL-X's.
     """
 
     def delta(bone: str) -> Array:
@@ -240,7 +241,9 @@ def _delta_of(target: BoneTarget, delta: Mapping[str, Array]) -> Array:
 
 
 def _averaged(turned: Mapping[str, Array], shares: Sequence[tuple[str, float]]) -> Array:
-    """The rotation of a spine bone that covers parts of several SMPL-X bones: their mean, pointing along their chord."""
+    """The rotation of a spine bone that covers parts of several SMPL-X bones: their mean, pointing along their
+    chord.
+    """
     if len(shares) == 1:
         return turned[shares[0][0]]
     mean = _mean([turned[joint] for joint, _ in shares], [share for _, share in shares])
@@ -465,9 +468,9 @@ def place(
 ) -> Array:
     """How far to move ``rig.mover`` so that the body stands where it should: (..., 3) in armature space, from its rest.
 
-    ``locals_``: what ``retarget`` gave. ``transl``: SMPL-X's pelvis translation in metres, scaled to this rig; None keeps
-    the hips above their rest place. ``ground``: the lowest point of the body is put on the ground, whatever ``transl``
-    says of height.
+    ``locals_``: what ``retarget`` gave. ``transl``: SMPL-X's pelvis translation in metres, scaled to this rig; None
+    keeps the hips above their rest place. ``ground``: the lowest point of the body is put on the ground, whatever
+    ``transl`` says of height.
     """
     posed = posed_matrices(rig, locals_, unmapped)
     hips = _hips(rig, posed)

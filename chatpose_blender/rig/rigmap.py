@@ -62,10 +62,10 @@ class RestBone:
 class RigMap:
     """Which bones of an armature play which part of a SMPL-X body.
 
-    ``bones``: SMPL-X joint -> bones from root to tip; more than one where a limb is split in line (Daz's Bend and Twist).
-    Holds no key of TRUNK. ``spine``: the bones between pelvis and neck, bottom to top, any number. ``neck``: those
-    between spine and head. ``twists``: SMPL-X joint -> side bones that only roll with that limb (Unreal's twist bones).
-    ``mover``: the bone that carries the whole body where that is not the pelvis (Rigify's torso).
+    ``bones``: SMPL-X joint -> bones from root to tip; more than one where a limb is split in line (Daz's Bend and
+    Twist). Holds no key of TRUNK. ``spine``: the bones between pelvis and neck, bottom to top, any number. ``neck``:
+    those between spine and head. ``twists``: SMPL-X joint -> side bones that only roll with that limb (Unreal's twist
+    bones). ``mover``: the bone that carries the whole body where that is not the pelvis (Rigify's torso).
     ``confidence``: 0..1, how sure the recognition is; ``by``: "names", "structure" or "hand".
     """
 

@@ -1,7 +1,8 @@
 """One data module per rig family: which of its bones plays which SMPL-X joint. Data only; knows no Blender.
 
 Names are written as the family's own tools write them; ``recognise`` compares them without regard to case, separators,
-namespaces and leading zeros. In a name, ``{s}`` ``{S}`` ``{side}`` ``{Side}`` stand for l, L, left, Left and r, R, right, Right.
+namespaces and leading zeros. In a name, ``{s}`` ``{S}`` ``{side}`` ``{Side}`` stand for l, L, left, Left and r, R,
+right, Right.
 """
 
 from .base import Family, Switch

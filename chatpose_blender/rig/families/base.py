@@ -29,9 +29,10 @@ class Family:
     """The bone names of one kind of rig.
 
     ``middle``: SMPL-X joint -> names to try. ``sided``: SMPL-X joint without its side -> names to try, with side marks.
-    ``spine`` and ``neck``: bottom to top; those that exist are used where the hierarchy itself does not tell (a control rig).
-    ``mover``: the bone that carries the whole body, where that is not the pelvis. ``marks``: names that must all exist for
-    the family to be meant. ``same_rest``: the rest pose is SMPL-X's own, so rotations are taken over as they are.
+    ``spine`` and ``neck``: bottom to top; those that exist are used where the hierarchy itself does not tell (a
+    control rig). ``mover``: the bone that carries the whole body, where that is not the pelvis. ``marks``: names that
+    must all exist for the family to be meant. ``same_rest``: the rest pose is SMPL-X's own, so rotations are taken
+    over as they are.
 
     Bones that split a limb in line (Daz's Bend and Twist) and twist bones beside it are found by ``recognise``.
     """

@@ -1,6 +1,7 @@
 """Reallusion's Character Creator 3 and 4, iClone and AccuRig: ``CC_Base_`` bones.
 
-``CC_Base_Hip`` carries both ``CC_Base_Pelvis`` (the legs) and ``CC_Base_Waist`` (the trunk); the neck's bones are *called* twists.
+``CC_Base_Hip`` carries both ``CC_Base_Pelvis`` (the legs) and ``CC_Base_Waist`` (the trunk); the neck's bones are
+*called* twists.
 """
 
 from .base import Family, fingers

@@ -1,6 +1,8 @@
-"""Daz Studio figures: Genesis 3, 8 and 8.1 (limbs split in line into Bend and Twist) and Genesis 9 (twist bones beside the limb).
+"""Daz Studio figures: Genesis 3, 8 and 8.1 (limbs split in line into Bend and Twist) and Genesis 9 (twist bones beside
+the limb).
 
-The pelvis joint is ``hip``, which carries both the legs and the abdomen; Daz's own ``pelvis`` carries the legs only and stays at rest.
+The pelvis joint is ``hip``, which carries both the legs and the abdomen; Daz's own ``pelvis`` carries the legs only
+and stays at rest.
 """
 
 from .base import Family, fingers

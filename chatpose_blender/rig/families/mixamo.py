@@ -1,4 +1,5 @@
-"""Adobe Mixamo characters, whatever the namespace (``mixamorig:``, ``mixamorig7:``, none), and Adobe's Mixamo control rig.
+"""Adobe Mixamo characters, whatever the namespace (``mixamorig:``, ``mixamorig7:``, none), and Adobe's Mixamo control
+rig.
 
 Many other tools took over these names (HumanIK): Rokoko, Ready Player Me, Xsens exports.
 """

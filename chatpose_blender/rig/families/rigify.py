@@ -1,7 +1,8 @@
 """Blender's Rigify: the generated rig (its forward-kinematics controls) and the metarigs it is generated from.
 
-In a generated rig the torso control carries everything and turns about the middle of the back; from there ``spine_fk.001`` and
-``spine_fk`` run DOWN to the hips, ``spine_fk.002`` on run up. The generated rig's deform, mechanism and original bones (DEF-, MCH-, ORG-) follow the controls by constraints and are left alone.
+In a generated rig the torso control carries everything and turns about the middle of the back; from there
+``spine_fk.001`` and ``spine_fk`` run DOWN to the hips, ``spine_fk.002`` on run up. The generated rig's deform,
+mechanism and original bones (DEF-, MCH-, ORG-) follow the controls by constraints and are left alone.
 """
 
 from .base import Family, Switch, fingers

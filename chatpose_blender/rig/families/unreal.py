@@ -1,4 +1,6 @@
-"""Unreal Engine's mannequins (UE4's and UE5's Manny and Quinn, MetaHuman bodies) and MPFB's game-engine rig, which uses the same names."""
+"""Unreal Engine's mannequins (UE4's and UE5's Manny and Quinn, MetaHuman bodies) and MPFB's game-engine rig, which
+uses the same names.
+"""
 
 from .base import PLAIN_FINGERS, Family, fingers
 
