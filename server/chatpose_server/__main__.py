@@ -282,14 +282,9 @@ def _models_fetch(options: argparse.Namespace) -> int:
 
 
 def _models_import(options: argparse.Namespace) -> int:
-    from .models import store
+    from .models.importer import import_file
 
-    bring = getattr(store, "import_file", None)
-    if bring is None:
-        raise ChatPoseError("not_available", "This installation cannot import weights.")
-    if not options.file.exists():
-        raise ChatPoseError("invalid_request", f"There is no file {options.file}.")
-    print(bring(options.file, _stages()))
+    print(import_file(options.file, _stages()))
     return 0
 
 

@@ -113,7 +113,7 @@ def fetch(name_or_path: str, progress: Progress = no_progress, *, near: Path | N
     except Exception as error:  # the hub client raises dozens of kinds, and each means the same to an artist
         raise CheckpointFilesError(
             f"'{name_or_path}' could not be downloaded ({type(error).__name__}). Check the connection and the name, or "
-            "download its files by hand and give the folder instead."
+            "download its files by hand: CLIP's folder may lie beside the checkpoint's."
         ) from error
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 from torch import Tensor, nn
 
+from ..models import store
 from ..pose import Pose
 from ..progress import Progress, no_progress
 from ..skeleton import BODY_JOINTS
@@ -85,15 +86,16 @@ def load_published(
 ) -> PublishedChatPose:
     """Loads a checkpoint of the published layout, or one that ``models import`` made of it.
 
-    ``name_or_path``: a folder, or a hub name such as ``YaoFeng/CHATPOSE-V0``. ``clip``: another place for CLIP.
-    Raises CheckpointFilesError, TokenizerError, DeviceError (each with what to do) and Cancelled.
+    ``name_or_path``: a folder, the name of an import, or a hub name such as ``YaoFeng/CHATPOSE-V0``. ``clip``: another
+    place for CLIP. Raises CheckpointFilesError, TokenizerError, DeviceError (each with what to do) and Cancelled.
     """
     if quantize not in QUANTIZATIONS:
         raise DeviceError(f"The quantisation '{quantize[:20]}' is not known; choose {', '.join(QUANTIZATIONS)}.")
     place = pick_device(device, dtype)
     check_quantization(quantize, place)
     progress("Looking at the files", 0.0)
-    folder = layout.fetch(name_or_path, progress)
+    imported = store.cache_dir() / "models" / name_or_path
+    folder = imported if (imported / layout.CONVERTED_FILE).is_file() else layout.fetch(name_or_path, progress)
     sources = layout.find_sources(layout.open_layout(folder), clip, progress)
     tokens = LlamaTokens(folder)
     with_memory = memory_of(sources, place.dtype, quantize, kind=place.kind)
