@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from chatpose_server.models.catalogue import DEFAULT_LANGUAGE_MODEL
 from chatpose_server.pose import Pose
 from chatpose_server.posecodes.measure import holds, measure
 from chatpose_server.posecodes.refine import solve
-from chatpose_server.posecodes.vocabulary import QUANTITIES, Constraint, mirror_constraint, mirror_words, read
+from chatpose_server.posecodes.vocabulary import QUANTITIES, Constraint, mirror_constraint, read
 from chatpose_server.rotations import geodesic_angle
 from chatpose_server.skeleton import BODY_JOINTS, INDEX
 
@@ -38,7 +38,8 @@ NAMES = tuple(QUANTITIES)
 LIMIT_DEG = 5.0  # a joint further than this out of its range is a violation that one sees
 OVERLAP_M = 0.03  # capsules are a little fatter than limbs: overlap beyond this is visible
 PARTS = {
-    "left_arm": "left_collar left_shoulder left_elbow left_wrist", "right_arm": "right_collar right_shoulder right_elbow right_wrist",
+    "left_arm": "left_collar left_shoulder left_elbow left_wrist",
+    "right_arm": "right_collar right_shoulder right_elbow right_wrist",
     "left_leg": "left_hip left_knee left_ankle left_foot", "right_leg": "right_hip right_knee right_ankle right_foot",
     "trunk": "spine1 spine2 spine3", "head": "neck head", "pelvis": "pelvis",
 }  # fmt: skip
@@ -103,7 +104,9 @@ class Maker:
         self.timings: list[dict[str, float]] = []
         self.missing = 0
 
-    def __call__(self, prompt: str, *, current: Pose | None = None, messages: tuple[ChatTurn, ...] = (), candidates: int = 1) -> list[Pose]:
+    def __call__(
+        self, prompt: str, *, current: Pose | None = None, messages: tuple[ChatTurn, ...] = (), candidates: int = 1
+    ) -> list[Pose]:
         start = time.perf_counter()
         made = self.engine.pose(
             PoseRequest(prompt, messages=messages, current=current, candidates=candidates, refine=self.refine)
@@ -163,7 +166,7 @@ def edits(make: Maker, step: int) -> tuple[Score, list[tuple[str, Pose, list[boo
         may = {INDEX[j] for p in parts.split() for j in PARTS[p].split()}
         still = [j for j in range(len(BODY_JOINTS)) if j not in may and not (j == 0 and len(may) > 12)]
         moved = torch.rad2deg(geodesic_angle(before.matrot(), after.matrot()))[still]
-        score.note("local", float(moved.max() < LOCAL_DEG) if len(still) else 1.0)
+        score.note("local", float(moved.max() < LOCAL_DEG) if still else 1.0)
         seen.append((f"{start} + {instruction}", after, good))
     return score, seen
 
@@ -277,7 +280,9 @@ def report(step: int) -> str:
             everything[name] += [p for _, p, _ in seen]
             if name == "refined":
                 sheet += [(t, p) for t, p, _ in seen]
-                failures += [f"{suite}: {t} {['ok' if g else 'FAIL' for g in good]}" for t, _, good in seen if not all(good)]
+                failures += [
+                    f"{suite}: {t} {['ok' if g else 'FAIL' for g in good]}" for t, _, good in seen if not all(good)
+                ]
         score, seen = speculative(make, step)
         table.setdefault("speculative", {})[name] = f"{percent(score.checks)} / 2AFC {percent(score.extra['2AFC'])}"
         everything[name] += [p for _, p, _ in seen]
@@ -298,15 +303,28 @@ def report(step: int) -> str:
     rows += [f"| {suite} | " + " | ".join(by.get(n, "-") for n in makers) + " |" for suite, by in table.items()]
     q = {n: quality(p) for n, p in everything.items()}
     rows.append("| left/right swapped | " + " | ".join(percent(swapped[n]) for n in makers) + " |")
-    rows.append(f"| a joint over {LIMIT_DEG:.0f} degrees out of range | " + " | ".join(f"{100 * q[n][0]:.1f}%" for n in makers) + " |")
-    rows.append(f"| limbs over {100 * OVERLAP_M:.0f} cm inside each other | " + " | ".join(f"{100 * q[n][1]:.1f}%" for n in makers) + " |")
+    rows.append(
+        f"| a joint over {LIMIT_DEG:.0f} degrees out of range | "
+        + " | ".join(f"{100 * q[n][0]:.1f}%" for n in makers)
+        + " |"
+    )
+    rows.append(
+        f"| limbs over {100 * OVERLAP_M:.0f} cm inside each other | "
+        + " | ".join(f"{100 * q[n][1]:.1f}%" for n in makers)
+        + " |"
+    )
     rows.append(f"| no pose | - | - | {raw.missing} | {refined.missing} |")
     timing = refined.timings[:]
     keys = [k for k in ("language", "head", "refine", "ground", "wall") if any(k in t for t in timing)]
     split = ", ".join(f"{k} {1000 * statistics.median(t.get(k, 0.0) for t in timing):.0f}" for k in keys)
-    rows += ["", f"Median milliseconds of a refined pose by stage: {split} ({torch.get_num_threads()} threads, {len(timing)} poses)."]
+    rows += [
+        "",
+        f"Median milliseconds of a refined pose by stage: {split} "
+        f"({torch.get_num_threads()} threads, {len(timing)} poses).",
+    ]
     rows.append(
-        f"Mirrored words against the mirrored pose: {mirror_consistency(refined, step):.1f} degrees a joint; paraphrases: "
+        f"Mirrored words against the mirrored pose: {mirror_consistency(refined, step):.1f} degrees a joint; "
+        "paraphrases: "
         f"{paraphrase_spread(refined, step):.1f} degrees apart; 8 candidates: {diversity(refined, step):.1f} cm apart."
     )
     random.Random(3).shuffle(sheet)
@@ -340,7 +358,11 @@ def write_section(title: str, body: str) -> None:
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
     section = f"## {title}\n\n{body}\n\n"
     pattern = re.compile(rf"## {re.escape(title)}\n.*?(?=\n## |\Z)", re.S)
-    text = pattern.sub(lambda _: section.rstrip() + "\n", text) if pattern.search(text) else text.rstrip() + "\n\n" + section
+    text = (
+        pattern.sub(lambda _: section.rstrip() + "\n", text)
+        if pattern.search(text)
+        else text.rstrip() + "\n\n" + section
+    )
     RESULTS.write_text(text.rstrip() + "\n", encoding="utf-8")
 
 

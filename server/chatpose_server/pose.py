@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -135,7 +136,8 @@ class Pose:
 
 def save_npz(path: str | os.PathLike[str], poses: Sequence[Pose]) -> None:
     """Writes poses as one npz without pickles: ``format``, ``joint_names`` (J), ``quat`` (N, J, 4), ``spoken`` (N, J)
-    bool, ``transl`` (N, 3) with NaN where unknown, and the AMASS-style twins ``poses`` (N, 165) axis-angle and ``trans``.
+    bool, ``transl`` (N, 3) with NaN where unknown, and the AMASS-style twins ``poses`` (N, 165) axis-angle and
+    ``trans``.
     """
     if not poses:
         raise PoseError("There is no pose to save.")
@@ -156,14 +158,14 @@ def load_npz(path: str | os.PathLike[str]) -> list[Pose]:
     try:
         with np.load(path, allow_pickle=False) as data:
             if "quat" not in data or "joint_names" not in data:
-                raise PoseError(f"'{os.path.basename(os.fspath(path))}' holds no ChatPose poses.")
+                raise PoseError(f"'{Path(path).name}' holds no ChatPose poses.")
             names = [str(n) for n in data["joint_names"]]
             quat, transl = data["quat"], data["transl"]
             spoken = data["spoken"] if "spoken" in data else np.ones(quat.shape[:2], bool)
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, PoseError):
             raise
-        raise PoseError(f"'{os.path.basename(os.fspath(path))}' cannot be read as an npz file of poses.") from error
+        raise PoseError(f"'{Path(path).name}' cannot be read as an npz file of poses.") from error
     poses: list[Pose] = []
     for q, t, s in zip(quat, transl, spoken, strict=True):
         joints = {n: [float(c) for c in v] for n, v, use in zip(names, q, s, strict=True) if use}

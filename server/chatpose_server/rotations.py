@@ -49,7 +49,9 @@ def quat_to_matrot(quat: Tensor) -> Tensor:
 
 
 def matrot_to_quat(matrot: Tensor) -> Tensor:
-    """(..., 3, 3) -> (..., 4) unit, w >= 0. The largest of the four components is divided by, so no case is singular."""
+    """(..., 3, 3) -> (..., 4) unit, w >= 0. The largest of the four components is divided by, so no case is
+    singular.
+    """
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrot.flatten(-2).unbind(-1)
     four_sq = torch.stack([1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22], -1)
     best = four_sq.argmax(-1)

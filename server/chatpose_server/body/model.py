@@ -1,4 +1,5 @@
-"""Bodies in the SMPL-X file format: loading, forward kinematics, linear blend skinning. Knows nothing of poses' origins.
+"""Bodies in the SMPL-X file format: loading, forward kinematics, linear blend skinning. Knows nothing of poses'
+origins.
 
 Method: Loper et al., SMPL (2015); Pavlakos et al., SMPL-X (2019). The licensed file and our stand-in share one code
 path; ``body_model == 'standin'`` in the file tells them apart, because betas do not mean the same in the two.
@@ -7,6 +8,7 @@ path; ``body_model == 'standin'`` in the file tells them apart, because betas do
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +129,7 @@ def load_body(path: str | os.PathLike[str]) -> BodyModel:
 
     Raises BodyFileError with what is wrong and what to do.
     """
-    name = os.path.basename(os.fspath(path))
+    name = Path(path).name
     try:
         with np.load(path, allow_pickle=False) as data:
             missing = [k for k in _NEEDED if k not in data]
@@ -136,7 +138,7 @@ def load_body(path: str | os.PathLike[str]) -> BodyModel:
                     f"'{name}' is not a SMPL-X file: it lacks {', '.join(missing)}. Choose SMPLX_*.npz."
                 )
             arrays = {k: data[k] for k in _NEEDED}
-            posedirs = data["posedirs"] if "posedirs" in data else None
+            posedirs = data.get("posedirs")
             kind = str(data["body_model"]) if "body_model" in data else "smplx"
             licence = str(data["license"]) if "license" in data else "SMPL-X model licence (non-commercial)"
     except (OSError, EOFError) as error:
@@ -188,7 +190,7 @@ def _level_plan(count: int) -> tuple[tuple[list[int], list[int]], ...]:
     """For each depth: where its parents stand in the depth above, and its joints."""
     depths = levels(count)
     plan: list[tuple[list[int], list[int]]] = []
-    for above, here in zip(depths, depths[1:], strict=False):
+    for above, here in itertools.pairwise(depths):
         plan.append(([above.index(PARENTS[j]) for j in here], list(here)))
     return tuple(plan)
 

@@ -1,4 +1,5 @@
-"""The heads on a language model's hidden state: pose (ChatPose's MLP), posecodes, named poses. Float32; knows no language model.
+"""The heads on a language model's hidden state: pose (ChatPose's MLP), posecodes, named poses. Float32; knows no
+language model.
 
 ChatPose (CVPR 2024): Linear, ReLU, Linear on the post-norm hidden state at the position that predicts the pose token.
 With ``hypotheses`` > 1 the same MLP gives several poses and a logit for each (multiple choice learning, Guzman-Rivera

@@ -60,7 +60,9 @@ def _materialise(model: Any, state: dict[str, Any]) -> None:
             module.__init__(config=model.config)  # on the real device now
     left = [n for n, p in model.named_parameters() if p.is_meta] + [n for n, b in model.named_buffers() if b.is_meta]
     if left:
-        raise store.StoreError(f"The cached weights lack {left[0]}. Run 'chatpose-server models fetch' to get them anew.")
+        raise store.StoreError(
+            f"The cached weights lack {left[0]}. Run 'chatpose-server models fetch' to get them anew."
+        )
 
 
 def _load_small(name: str, device: str, progress: Progress) -> LanguageModel:

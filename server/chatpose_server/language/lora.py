@@ -1,6 +1,7 @@
 """Low-rank adaptation of linear layers (Hu et al. 2021): put in for training, merged for inference.
 
-Our own few lines rather than a library, because the frozen weight stays in bfloat16 while the adapter trains in float32.
+Our own few lines rather than a library, because the frozen weight stays in bfloat16 while the adapter trains in
+float32.
 """
 
 from __future__ import annotations

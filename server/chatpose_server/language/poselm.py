@@ -6,6 +6,7 @@ safetensors file: LoRA of every linear layer, the pose token's embedding, the he
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ class PoseLMConfig:
         known = {f.name for f in fields(PoseLMConfig)}
         if set(data) - known:
             raise ModelFileError(
-                f"These weights were made by a newer ChatPose (unknown: {', '.join(sorted(set(data) - known))}). Update it."
+                f"These weights were made by a newer ChatPose, which knows {', '.join(sorted(set(data) - known))}. Update it."
             )
         for key in ("codes", "names", "answers"):
             data[key] = tuple(data.get(key, ()))
@@ -245,8 +246,10 @@ def read_trained(path: Path) -> tuple[PoseLMConfig, dict[str, Tensor]]:
             raise ModelFileError(f"'{path.name}' holds no ChatPose weights.")
         return PoseLMConfig.from_json(header), load_file(path)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise error if isinstance(error, ModelFileError) else ModelFileError(
-            f"'{path.name}' cannot be read as ChatPose weights: it is damaged or of another kind."
+        raise (
+            error
+            if isinstance(error, ModelFileError)
+            else ModelFileError(f"'{path.name}' cannot be read as ChatPose weights: it is damaged or of another kind.")
         ) from error
 
 
@@ -267,7 +270,9 @@ def build(
         names = ClassHead(config.hidden, config.inner, len(config.names) + 1) if config.names else None
         for part, prefix in ((codes, "codes."), (names, "names.")):
             if part:
-                part.load_state_dict({k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)})
+                part.load_state_dict(
+                    {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
+                )
     except (KeyError, RuntimeError, AttributeError) as error:
         raise ModelFileError("These ChatPose weights do not fit this backbone; they are of another version.") from error
     return PoseLM(name, backbone, tokenizer, head, codes, names, config, licence=licence)
@@ -278,7 +283,9 @@ def add_pose_token(model: Any, embedding: Tensor) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(rows + 1, mean_resizing=False)
     with torch.no_grad():
-        for weight in {id(w): w for w in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)}.values():
+        for weight in {
+            id(w): w for w in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
+        }.values():
             weight[rows] = embedding.to(device=weight.device, dtype=weight.dtype)
 
 
@@ -291,4 +298,4 @@ def _split_specials(text: str, specials: tuple[str, ...]) -> list[str]:
             cuts.add(at + 1)
             at = text.find(special, at + 1)
     edges = [0, *sorted(cuts), len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [text[a:b] for a, b in itertools.pairwise(edges) if b > a]

@@ -1,4 +1,6 @@
-"""GGUF -> safetensors plus a fast tokenizer, once. Needs transformers, gguf and accelerate; knows nothing of the cache."""
+"""GGUF -> safetensors plus a fast tokenizer, once. Needs transformers, gguf and accelerate; knows nothing of the
+cache.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The user's cache of weights: fetched once, checked by SHA-256, converted once to safetensors. Knows no model's insides.
+"""The user's cache of weights: fetched once, checked by SHA-256, converted once to safetensors. Knows no model's
+insides.
 
 Everything is made under a temporary name and renamed when whole, so nothing half-written is ever taken for whole.
 """
@@ -108,7 +109,8 @@ def verify(name: str) -> None:
     for file, digest in stamp["files"].items():
         if not (folder / file).is_file() or sha256(folder / file) != digest:
             raise StoreError(
-                f"The cached file {file} of {name} is damaged. Run 'chatpose-server models fetch {name}' to get it anew."
+                f"The cached file {file} of {name} is damaged."
+                f" Run 'chatpose-server models fetch {name}' to get it anew."
             )
 
 
@@ -229,4 +231,3 @@ class _Lock:
         if self._beat:
             self._beat.set()
         self._path.unlink(missing_ok=True)
-

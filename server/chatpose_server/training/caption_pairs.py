@@ -1,5 +1,5 @@
-"""Text-pose pairs made on the fly: real poses and their measured posecodes, limbs put onto a standing body, clip labels,
-named poses of the lexicon, and a few questions that want words and no pose.
+"""Text-pose pairs made on the fly: real poses and their measured posecodes, limbs put onto a standing body, clip
+labels, named poses of the lexicon, and a few questions that want words and no pose.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .named_poses import NamedPose, read_named
 from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
 from .poselm import Batch
 
-_SHARES: Final = {"whole": 0.34, "limbs": 0.26, "label": 0.08, "named": 0.28, "chat": 0.04}
+_SHARES: Final = {"whole": 0.28, "limbs": 0.22, "label": 0.04, "named": 0.43, "chat": 0.03}
 _POOL: Final = 6000  # poses measured at a time; refilled when used up
 _DULL: Final = re.compile(  # true of nearly every pose, or said by nobody
     r":|_thigh=along_body|=vertical$|_shin=|_foot=(up|down|forward|out|across|back|hor|over|along|ahead|behind)"
@@ -53,6 +53,12 @@ _PART_OF: Final = tuple(
         (r"^(feet|knees|legs|weight|stand|kneel|sit|squat|half|lunge|side_lunge|tiptoe|cross)", "legs"),
     )
 )
+
+_TRANSPLANTS: Final = (
+    ("left_arm",), ("right_arm",), ("left_arm", "right_arm"), ("head",), ("trunk",), ("legs",), ("left_leg",),
+    ("right_leg",), ("legs", "left_arm"), ("legs", "right_arm"), ("legs", "left_arm", "right_arm"),
+    ("head", "left_arm"), ("head", "right_arm"), ("trunk", "head"), ("legs", "trunk"),
+)  # fmt: skip
 
 
 def true_codes(matrot: Tensor) -> Tensor:
@@ -188,16 +194,12 @@ class CaptionPairs:
         mixed[:, upper] = b[:, upper]
         return torch.where(swap[:, None, None, None], mixed, a)
 
-    def _transplant(self, base: Tensor, real: Tensor, rng: random.Random) -> tuple[Tensor, list[list[str]]]:
+    def _transplant(self, base: Tensor, real: Tensor, rng: random.Random) -> tuple[Tensor, list[tuple[str, ...]]]:
         """One or two parts of real poses on standing bodies; legs come with the pelvis that they belong to."""
         made = base.clone()
-        chosen: list[list[str]] = []
+        chosen: list[tuple[str, ...]] = []
         for i in range(len(base)):
-            parts = rng.choice(
-                [["left_arm"], ["right_arm"], ["left_arm", "right_arm"], ["head"], ["trunk"], ["legs"], ["legs", "left_arm"],
-                 ["legs", "right_arm"], ["head", "left_arm"], ["head", "right_arm"], ["trunk", "head"], ["legs", "trunk"],
-                 ["left_leg"], ["right_leg"], ["legs", "left_arm", "right_arm"]]
-            )  # fmt: skip
+            parts = rng.choice(_TRANSPLANTS)
             for part in parts:
                 index = PART_INDEX["left_leg"] + PART_INDEX["right_leg"] + [0] if part == "legs" else PART_INDEX[part]
                 made[i, index] = real[i, index]

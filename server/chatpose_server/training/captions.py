@@ -13,8 +13,8 @@ from typing import Final
 from ..posecodes.vocabulary import POSECODES, mirror_code
 
 PEOPLE: Final = (
-    "a person", "a man", "a woman", "someone", "the person", "the character", "she", "he", "a figure", "they", "a dancer",
-    "a girl", "a boy", "the model", "a human",
+    "a person", "a man", "a woman", "someone", "the person", "the character", "she", "he", "a figure", "they",
+    "a dancer",    "a girl", "a boy", "the model", "a human",
 )  # fmt: skip
 _POSSESSIVE: Final = {"she": "her", "he": "his", "a man": "his", "a woman": "her", "a girl": "her", "a boy": "his"}
 _QUESTIONS: Final = (
@@ -67,7 +67,9 @@ def roughen(text: str, rng: random.Random) -> str:
         text = text.rstrip(".")
     if rng.random() < 0.06 and len(text) > 12:
         at = rng.randrange(4, len(text) - 2)
-        text = text[:at] + text[at + 1] + text[at] + text[at + 2 :] if rng.random() < 0.5 else text[:at] + text[at + 1 :]
+        text = (
+            text[:at] + text[at + 1] + text[at] + text[at + 2 :] if rng.random() < 0.5 else text[:at] + text[at + 1 :]
+        )
     return text
 
 
@@ -84,7 +86,12 @@ def _join_sides(codes: Sequence[str], rng: random.Random) -> list[_Piece]:
         twin = mirror_code(name)
         predicate = rng.choice(code.predicates)
         command = rng.choice(code.commands) if code.commands else ""
-        if twin != name and twin in left and re.match(r"(left|right)_", name) and not re.search("left|right", predicate):
+        if (
+            twin != name
+            and twin in left
+            and re.match(r"(left|right)_", name)
+            and not re.search("left|right", predicate)
+        ):
             left.remove(twin)
             subject = re.sub(r"^(left|right) ", "", code.subject)
             many = {"foot": "feet"}.get(subject, subject + "s")
@@ -93,7 +100,9 @@ def _join_sides(codes: Sequence[str], rng: random.Random) -> list[_Piece]:
             command = command.replace("the both", "both")
             pieces.append((both, predicate, command, True))
         else:
-            pieces.append((code.subject, predicate, command, code.subject.endswith("s") or code.subject in ("hands", "feet")))
+            pieces.append(
+                (code.subject, predicate, command, code.subject.endswith("s") or code.subject in ("hands", "feet"))
+            )
     return pieces
 
 

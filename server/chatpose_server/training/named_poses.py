@@ -24,7 +24,9 @@ _BATCH: Final = 24  # entries solved at a time
 
 @dataclass(frozen=True)
 class NamedPose:
-    """A solved entry of the lexicon, by its ``name``. ``matrot`` (V, 22, 3, 3): versions; ``codes`` (N,): 1 asked, 0 not, NaN true but not asked."""
+    """A solved entry of the lexicon, by its ``name``. ``matrot`` (V, 22, 3, 3): versions; ``codes`` (N,): 1 asked,
+    0 not, NaN true but not asked.
+    """
 
     name: str
     wordings: tuple[str, ...]
@@ -50,7 +52,12 @@ def read_named(path: Path, code_names: Sequence[str]) -> tuple[NamedPose, ...]:
         column = torch.tensor([at.get(name, 0) for name in code_names])
         nan = torch.tensor(torch.nan)
         return tuple(
-            NamedPose(w[0], tuple(w[1:]), f.get_tensor(f"{i}.matrot"), torch.where(known, f.get_tensor(f"{i}.codes")[column], nan))
+            NamedPose(
+                w[0],
+                tuple(w[1:]),
+                f.get_tensor(f"{i}.matrot"),
+                torch.where(known, f.get_tensor(f"{i}.codes")[column], nan),
+            )
             for i, w in enumerate(wordings)
         )
 

@@ -1,4 +1,5 @@
-"""Poses to train on: reading folders, facing every pose to the front, mirroring, recombining. Knows no words and no model.
+"""Poses to train on: reading folders, facing every pose to the front, mirroring, recombining. Knows no words and no
+model.
 
 Two layouts are read: our npz (``local_rotvec`` (N, 22, 3), ``clip``, ``text``, ``ok``) and AMASS (``poses`` (N, >=66)
 axis-angle, z up, ``mocap_framerate`` or ``mocap_frame_rate``).
@@ -41,7 +42,9 @@ class TrainingDataError(ValueError):
 
 @dataclass(frozen=True)
 class PoseSet:
-    """``matrot`` (N, 22, 3, 3) local, facing +z; ``text`` a label for each (may be empty); ``clip`` its clip; ``source`` file."""
+    """``matrot`` (N, 22, 3, 3) local, facing +z; ``text`` a label for each (may be empty); ``clip`` its clip;
+    ``source`` file.
+    """
 
     matrot: Tensor
     text: tuple[str, ...]
@@ -55,7 +58,10 @@ class PoseSet:
         """The poses at ``index``."""
         i = list(index)
         return PoseSet(
-            self.matrot[i], tuple(self.text[k] for k in i), tuple(self.clip[k] for k in i), tuple(self.source[k] for k in i)
+            self.matrot[i],
+            tuple(self.text[k] for k in i),
+            tuple(self.clip[k] for k in i),
+            tuple(self.source[k] for k in i),
         )
 
 

@@ -82,16 +82,27 @@ class Settings:
     warmup: int = 60
     bfloat16: bool = True
     floor: float = 0.05  # the learning rate's last share
+    top_layers: int = 0  # train the adapters of this many last layers only (0: all); what is below costs no backward
 
 
 class Trainer:
     """Holds the model, the optimiser and the step; ``run`` goes on until the steps or the seconds are used up."""
 
-    def __init__(self, settings: Settings, source: PairSource, out: Path, recipe: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: PairSource,
+        out: Path,
+        recipe: str = "",
+        backbone: tuple[Any, Any] | None = None,
+    ) -> None:
+        """``backbone``: a transformers model and a ``tokenizers.Tokenizer``, default: the catalogue's
+        ``settings.base``.
+        """
         torch.manual_seed(settings.seed)
         self.settings, self.source, self.out = settings, source, out
         dtype = torch.bfloat16 if settings.bfloat16 else torch.float32
-        model, tokenizer = load_backbone(settings.base, dtype)
+        model, tokenizer = backbone or load_backbone(settings.base, dtype)
         model.requires_grad_(False)
         hidden: int = model.config.hidden_size
         self.config = PoseLMConfig(
@@ -101,12 +112,17 @@ class Trainer:
         )  # fmt: skip
         add_pose_token(model, model.get_input_embeddings().weight.float().mean(0))
         lora.inject(model.get_decoder(), LORA_TARGETS, settings.rank, settings.alpha)
+        if settings.top_layers:
+            for layer in model.get_decoder().layers[: -settings.top_layers]:
+                layer.requires_grad_(False)
         self.model = model
         self.token = torch.nn.Parameter(model.get_input_embeddings().weight[-1].detach().float().clone())
         self.head = PoseHead(hidden, settings.inner, len(BODY_JOINTS), settings.hypotheses)
         self.codes = ClassHead(hidden, settings.inner, len(source.code_names)) if source.code_names else None
         self.names = ClassHead(hidden, settings.inner, len(source.pose_names) + 1) if source.pose_names else None
-        self.words = PoseLM("training", model, tokenizer, self.head, self.codes, self.names, self.config)  # for its tokenising
+        self.words = PoseLM(
+            "training", model, tokenizer, self.head, self.codes, self.names, self.config
+        )  # for its tokenising
         adapters = [p for p in model.parameters() if p.requires_grad]
         heads = [p for h in (self.head, self.codes, self.names) if h for p in h.parameters()] + [self.token]
         self.optimiser = torch.optim.AdamW(
@@ -162,9 +178,7 @@ class Trainer:
         embeds = torch.where(is_pose, self.token.to(embeds.dtype), embeds)
         states = self.model.get_decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
         rows = torch.cat([torch.full((len(t),), i) for i, t in enumerate(targets)])
-        columns = torch.cat(
-            [torch.arange(len(s) - len(t), len(s)) for s, t in zip(sequences, targets, strict=True)]
-        )
+        columns = torch.cat([torch.arange(len(s) - len(t), len(s)) for s, t in zip(sequences, targets, strict=True)])
         wanted = torch.tensor([token for t in targets for token in t])
         picked = states[rows, columns]
         logits = self.model.lm_head(picked).float()
@@ -206,12 +220,15 @@ class Trainer:
         return sequences, targets
 
     # -- the loop ------------------------------------------------------------------------------------------------
-    def run(self, seconds: float = math.inf, log_every: int = 20, save_every: int = 200) -> None:
-        """Trains; saves a checkpoint now and then and at the end."""
+    def run(
+        self, seconds: float = math.inf, steps: float = math.inf, log_every: int = 20, save_every: int = 100
+    ) -> None:
+        """Trains to the end of the schedule, or for so long or so many steps; saves now and then and at the end."""
         log = self.out / "log.jsonl"
         start, last = time.monotonic(), time.monotonic()
         sums: dict[str, float] = {}
-        while self.step < self.settings.steps and time.monotonic() - start < seconds:
+        last_step = min(self.settings.steps, self.step + steps)
+        while self.step < last_step and time.monotonic() - start < seconds:
             generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step + 1)
             batch = self.source.sample(self.settings.batch, generator)
             self.optimiser.zero_grad()
@@ -243,7 +260,9 @@ class Trainer:
     # -- checkpoints ---------------------------------------------------------------------------------------------
     def save(self) -> None:
         """``trained.safetensors`` (what ships) and ``resume.pt`` (float32 and the optimiser)."""
-        save_trained(self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.names, self.config)
+        save_trained(
+            self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.names, self.config
+        )
         state = {
             "step": self.step, "settings": asdict(self.settings), "token": self.token.detach(),
             "lora": lora.adapter_state(self.model), "head": self.head.state_dict(),
@@ -269,12 +288,14 @@ class Trainer:
             self.names.take_rows(state["names"], ["", *state["pose_names"]], ["", *self.config.names])
         if keep_step:
             self.step = state["step"]
-        if keep_step and same:
+        if keep_step and same and state["settings"].get("top_layers", 0) == self.settings.top_layers:
             self.optimiser.load_state_dict(state["optimiser"])
 
 
 def _pose_loss(out: HeadOutput, target: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Winner takes (nearly) all over hypotheses; the choice's cross entropy; mean joint error of the winner, degrees."""
+    """Winner takes (nearly) all over hypotheses; the choice's cross entropy; mean joint error of the winner,
+    degrees.
+    """
     b, k = out.logits.shape
     body = default_body()
     made = body.forward_kinematics(out.matrot.flatten(0, 1)).joints.unflatten(0, (b, k))  # (B, K, 22, 3)
@@ -306,6 +327,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop (and save) after this long")
     parser.add_argument("--rate", type=float, default=Settings.rate)
+    parser.add_argument(
+        "--top-layers", type=int, default=0, help="adapt the last N layers only; the rest stay as resumed"
+    )
     parser.add_argument("--resume", type=Path, help="resume.pt of an earlier run")
     parser.add_argument("--restart-schedule", action="store_true", help="with --resume: weights only, a new schedule")
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16 instructions")
@@ -315,9 +339,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     settings = replace(
         Settings(), base=args.base, steps=args.steps, batch=args.batch, seed=args.seed, rate=args.rate,
-        bfloat16=not args.float32,
+        bfloat16=not args.float32, top_layers=args.top_layers,
     )  # fmt: skip
-    recipe = f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
+    recipe = (
+        f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
+    )
+    recipe += f" --top-layers {args.top_layers}" if args.top_layers else ""
     trainer = Trainer(settings, CaptionPairs.from_folder(args.data, args.named), args.out, recipe)
     if args.resume:
         trainer.resume(args.resume, keep_step=not args.restart_schedule)

@@ -38,7 +38,17 @@ def backbone(seed: int = 0) -> LlamaForCausalLM:
 
 
 def config(**changes: object) -> PoseLMConfig:
-    return PoseLMConfig(**{"base": "tiny", "hidden": 32, "inner": 16, "hypotheses": 3, "codes": ("a", "b"), "names": ("x", "y", "z"), **changes})
+    return PoseLMConfig(
+        **{
+            "base": "tiny",
+            "hidden": 32,
+            "inner": 16,
+            "hypotheses": 3,
+            "codes": ("a", "b"),
+            "names": ("x", "y", "z"),
+            **changes,
+        }
+    )
 
 
 def trained_parts(seed: int = 1, **changes: object):
@@ -47,7 +57,9 @@ def trained_parts(seed: int = 1, **changes: object):
     model = backbone()
     torch.manual_seed(seed)
     add_pose_token(model, torch.randn(32))
-    lora.inject(model.get_decoder(), ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), 4, 8.0)
+    lora.inject(
+        model.get_decoder(), ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), 4, 8.0
+    )
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, lora.LoraLinear):

@@ -10,7 +10,8 @@ from typing import Final
 from . import Entry, entries, mirrored
 
 _LEAD: Final = re.compile(  # what people write before the name, and what wordings leave out
-    r"^(?:(?:please|pose|make|show|give|me|her|him|them|i|need|want|a pose of|in the|in a|in|doing|does|do|like|as|the|a|an|"
+    r"^(?:(?:please|pose|make|show|give|me|her|him|them|i|need|want|a pose of|in the|in a|in|doing|does|"
+    r"do|like|as|the|a|an|"
     r"person|man|woman|girl|boy|someone|somebody|he|she|they|is|are|his|character)\s+)+"
 )
 _WORD: Final = re.compile(r"[a-z0-9']+")
