@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,18 +54,21 @@ def refine(
     *,
     nearness: float = 1.0,
     keep_ground: bool = True,
+    free: Collection[str] | None = None,
     iterations: int = _MAX_ITERATIONS,
 ) -> Refined:
     """Moves poses until what is asked of them holds.
 
     ``requests``: one for all poses, or one each. ``nearness``: how dearly movement is paid for. ``keep_ground``: feet
-    and hands that stand on the ground keep standing there unless the request says otherwise.
+    and hands that stand on the ground keep standing there unless the request says otherwise. ``free``: names of the
+    joints that may move, default all.
     """
     quat = rot.matrot_to_quat(local_matrot[:, : len(BODY_JOINTS)].detach())
     each = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
     wished = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)] if keep_ground else each
-    solved, _ = _solve_cost(quat, wished, nearness, iterations)
-    return _report(quat, _try_harder(solved, each, wished), each)
+    allowed = None if free is None else _allowed(frozenset(free))
+    solved, _ = _solve_cost(quat, wished, nearness, iterations, allowed)
+    return _report(quat, _try_harder(solved, each, wished, allowed), each)
 
 
 def solve(
@@ -157,6 +160,15 @@ def _freedom() -> _Freedom:
 
 
 @functools.cache
+def _allowed(free: frozenset[str]) -> Tensor:
+    """(n,) 1 for the variables that only turn joints in ``free``."""
+    f = _freedom()
+    turns = ((f.before != 0) | (f.after != 0)).unflatten(0, (-1, 3)).any(1)  # (22, n)
+    barred = torch.tensor([n not in free for n in BODY_JOINTS])
+    return (~turns[barred].any(0)).float()
+
+
+@functools.cache
 def _travel_weight() -> Tensor:
     """(22,) what a squared radian of each joint is worth in choosing between results: unforced bending looks odd."""
     by = {"pelvis": 0.25, "spine": 1.0, "neck": 0.3, "head": 0.3, "hip": 0.15, "knee": 0.1, "ankle": 0.2, "foot": 0.1,
@@ -245,13 +257,15 @@ def _residuals(p: _Problem, quat0: Tensor, u: Tensor) -> Tensor:
     return torch.cat(parts, -1)
 
 
-def _try_harder(quat: Tensor, asked: Sequence[Request], wished: Sequence[Request]) -> Tensor:
+def _try_harder(
+    quat: Tensor, asked: Sequence[Request], wished: Sequence[Request], allowed: Tensor | None = None
+) -> Tensor:
     """Solves again, from where it stands and with freer movement, the poses of which something asked does not hold."""
     _, unmet = _report_rows(rot.quat_to_matrot(quat), asked)
     rows = [i for i, u in enumerate(unmet) if u]
     if not rows:
         return quat
-    again, _ = _solve_cost(quat[rows], [wished[i] for i in rows], 0.3, _MAX_ITERATIONS // 2)
+    again, _ = _solve_cost(quat[rows], [wished[i] for i in rows], 0.3, _MAX_ITERATIONS // 2, allowed)
     _, still = _report_rows(rot.quat_to_matrot(again), [asked[i] for i in rows])
     out = quat.clone()
     for i, q, left in zip(rows, again, still, strict=True):
@@ -262,7 +276,7 @@ def _try_harder(quat: Tensor, asked: Sequence[Request], wished: Sequence[Request
 
 @torch.no_grad()
 def _solve_cost(
-    quat0: Tensor, requests: Sequence[Request], nearness: float, iterations: int
+    quat0: Tensor, requests: Sequence[Request], nearness: float, iterations: int, allowed: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Levenberg-Marquardt. (B, 22, 4) -> solved (B, 22, 4), cost (B,)."""
     problem = _problem(requests, nearness)
@@ -280,6 +294,8 @@ def _solve_cost(
         cost = (r[:, 0] ** 2).sum(-1)
         better = cost < best_cost[live]
         jacobian = (r[:, 1:] - r[:, :1]) / _STEP  # (b, n, r)
+        if allowed is not None:
+            jacobian = jacobian * allowed[:, None]  # what has no derivative is never moved
         at = live[better]
         gain = (best_cost[at] - cost[better]) / cost[better].clamp(min=1e-6)
         u[at], best_cost[at] = trial[at], cost[better]

@@ -791,6 +791,7 @@ _PLURALS: Final[Mapping[str, str]] = {
     "hands": "hand", "elbows": "elbow", "knees": "knee", "feet": "foot", "arms": "arm", "legs": "leg", "hips": "hip",
     "thighs": "thigh", "shins": "shin", "forearms": "forearm", "upper_arms": "upper_arm", "palms": "palm",
     "ankles": "ankle", "wrists": "wrist", "shoulders": "shoulder", "toes": "toes", "heels": "heel",
+    "ears": "ear", "eyes": "eye", "cheeks": "cheek", "temples": "temple", "buttocks": "buttock",
 }  # fmt: skip
 _NUMBER: Final = r"-?\d+(?:\.\d+)?"
 _RANGE: Final = re.compile(rf"(?:~(?P<near>{_NUMBER})|(?P<lo>{_NUMBER})?\.\.(?P<hi>{_NUMBER})?)$")
