@@ -5,6 +5,7 @@ from bpy.props import BoolProperty, StringProperty
 
 from . import __package__ as base_package
 from .client.http import DEFAULT_ADDRESS, BadAddressError, Endpoint
+from .rig.body import STANDIN_FILE
 
 
 class ChatPosePreferences(bpy.types.AddonPreferences):
@@ -25,6 +26,11 @@ class ChatPosePreferences(bpy.types.AddonPreferences):
         description="File that holds the token. Leave it empty for the place where the server puts it",
         subtype="FILE_PATH",
     )
+    body_file: StringProperty(
+        name="Body File",
+        description="Your own licensed SMPL-X body (npz) for Add SMPL-X Body. Leave it empty for the free one",
+        subtype="FILE_PATH",
+    )
     check_at_start: BoolProperty(
         name="Check Connection at Start",
         description="Look for the server once when Blender starts",
@@ -39,6 +45,7 @@ class ChatPosePreferences(bpy.types.AddonPreferences):
         column.prop(self, "token")
         column.prop(self, "token_file")
         column.prop(self, "check_at_start")
+        column.prop(self, "body_file")
         column.operator("chatpose.check_connection")
 
 
@@ -55,6 +62,13 @@ def endpoint(context: bpy.types.Context) -> Endpoint:
         return Endpoint()
     token_file = bpy.path.abspath(settings.token_file) if settings.token_file else ""
     return Endpoint(settings.address, settings.token, token_file)
+
+
+def body_file(context: bpy.types.Context) -> str:
+    """The body that Add SMPL-X Body makes: the artist's own file, or the free one that came with the add-on."""
+    settings = get(context)
+    own = settings.body_file if settings is not None else ""
+    return bpy.path.abspath(own) if own else str(STANDIN_FILE)
 
 
 def refusal(context: bpy.types.Context) -> str:

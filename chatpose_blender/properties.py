@@ -8,12 +8,14 @@ from bpy.props import (
     CollectionProperty,
     EnumProperty,
     FloatProperty,
+    FloatVectorProperty,
     IntProperty,
     PointerProperty,
     StringProperty,
 )
 
 from .client.contract import MAX_CANDIDATES
+from .rig.body import MAX_SHAPES
 
 PARTS = (
     ("ALL", "Whole Body", "Every joint that the pose speaks for"),
@@ -98,6 +100,9 @@ class ChatPoseCharacter(bpy.types.PropertyGroup):
         type=ChatPoseMessage, name="Conversation", description="What was said about this character"
     )
     active_message: IntProperty(name="Active Message", description="The message that is shown", min=0)
+    betas: FloatVectorProperty(
+        name="Body Shape", description="The body's shape, in the body file's own numbers", size=MAX_SHAPES
+    )
     rigmap: StringProperty(
         name="Bone Mapping", description="Which bone plays which joint, as JSON. Empty means: recognise the rig"
     )

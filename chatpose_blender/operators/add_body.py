@@ -1,8 +1,13 @@
-"""Add SMPL-X Body: a T-posed armature with a skinned mesh, ready to be posed."""
+"""Add SMPL-X Body: a T-posed armature with a skinned mesh, ready to be posed. Shape Body: another figure."""
 
 import bpy
+from bpy.props import FloatVectorProperty
 
-from ..rig import body
+from .. import preferences
+from ..rig import apply, body
+from . import targets
+
+LIMIT = 3.0  # betas are in standard deviations; beyond three lie few people
 
 
 class CHATPOSE_OT_add_body(bpy.types.Operator):
@@ -20,12 +25,56 @@ class CHATPOSE_OT_add_body(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         try:
-            file = body.load_body(str(body.STANDIN_FILE))
+            body.make_body(context, body.load_body(preferences.body_file(context)))
         except body.BodyFileError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        body.make_body(context, file)
         return {"FINISHED"}
 
 
-CLASSES = (CHATPOSE_OT_add_body,)
+class CHATPOSE_OT_shape_body(bpy.types.Operator):
+    bl_idname = "chatpose.shape_body"
+    bl_label = "Shape Body"
+    bl_description = "Make the character taller, heavier or older, with the body file's own shapes"
+    bl_options = {"REGISTER", "UNDO"}
+
+    betas: FloatVectorProperty(
+        name="Shape",
+        description="How far from the average body, in standard deviations",
+        size=body.MAX_SHAPES,
+        min=-LIMIT,
+        max=LIMIT,
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        armature = targets.target(context)
+        if armature is not None and apply.is_smplx(armature) and context.mode in {"OBJECT", "POSE"}:
+            return True
+        cls.poll_message_set("Select a body that ChatPose added, in Object or Pose Mode")
+        return False
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        self.betas = targets.target(context).chatpose.betas
+        return context.window_manager.invoke_props_dialog(self)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        armature = targets.target(context)
+        try:
+            body.shape_body(context, armature, body.load_body(preferences.body_file(context)), self.betas)
+        except body.BodyFileError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        armature.chatpose.betas = self.betas
+        apply.apply_pose(context, armature, apply.read_pose(armature), apply.Options(facing="MODEL"))
+        return {"FINISHED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """A slider for each shape, under the file's own name for it."""
+        column = self.layout.column()
+        for i, name in enumerate(body.load_body(preferences.body_file(context)).shape_names):
+            column.prop(self, "betas", index=i, text=name.replace("_", " ").title(), slider=True, translate=False)
+
+
+CLASSES = (CHATPOSE_OT_add_body, CHATPOSE_OT_shape_body)

@@ -1,5 +1,5 @@
 """Drawing only: no I/O, no decisions. What is drawn is in ``session.current`` and in the scene."""
 
-from . import conversation, main
+from . import conversation, desk, main
 
-CLASSES = (*main.CLASSES, *conversation.CLASSES)
+CLASSES = (*main.CLASSES, *conversation.CLASSES, *desk.CLASSES)

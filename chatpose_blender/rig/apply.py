@@ -122,7 +122,7 @@ def mixed(now: Quats, joints: Quats, options: Options) -> dict[str, Quat]:
     wanted = mirrored(joints) if options.mirror else dict(joints)
     if "pelvis" in wanted:
         wanted["pelvis"] = tuple(_faced(now.get("pelvis", rot.IDENTITY), wanted["pelvis"], options).tolist())
-    wanted |= _hands(options.hands)
+    wanted |= hands(options.hands)
     keep = options.joints
     names = [name for name in wanted if name in now and (keep is None or name in keep)]
     if not names:
@@ -242,7 +242,7 @@ _RELAXED_CURL: Final = {1: 0.35, 2: 0.45, 3: 0.3}  # radians by finger joint: a 
 _RELAXED_BY_FINGER: Final = {"index": 0.75, "middle": 0.95, "ring": 1.1, "pinky": 1.2, "thumb": 0.35}
 
 
-def _hands(kind: str) -> dict[str, Quat]:
+def hands(kind: str) -> dict[str, Quat]:
     """Finger rotations for ``FLAT`` and ``RELAXED``; nothing for ``KEEP``."""
     if kind == "FLAT":
         return dict.fromkeys(smplx.HAND_JOINTS, rot.IDENTITY)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import blender_versions
 from . import frames, smplx
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OBJECT_NAME: Final = "ChatPose Body"
 STANDIN_FILE: Final = Path(__file__).parent.parent / "body" / "SMPLX_STANDIN.npz"
+MAX_SHAPES: Final = 10  # a SMPL-X file has up to 300; the first ten are what a person can steer
 _NEEDED: Final = ("v_template", "f", "J_regressor", "weights")
 _MIN_WEIGHT: Final = 1e-3  # a thousandth of a joint's motion is under a millimetre
 _LEAF_LENGTH: Final = 0.35  # a bone without a child is this much of its parent's length
@@ -69,7 +70,7 @@ class BodyFile:
 
 
 @functools.lru_cache(maxsize=2)
-def load_body(path: str, max_shapes: int = 10) -> BodyFile:
+def load_body(path: str) -> BodyFile:
     """Reads a SMPL-X npz, ours or the licensed one. Never unpickles. Raises BodyFileError."""
     name = os.path.basename(path)  # noqa: PTH119 - plain string in, plain string out
     try:
@@ -95,7 +96,7 @@ def load_body(path: str, max_shapes: int = 10) -> BodyFile:
     count = len(smplx.JOINTS)
     if regressor.shape != (count, len(vertices)) or weights.shape != (len(vertices), count):
         raise BodyFileError(f"'{name}' is not a SMPL-X body: it does not have the {count} joints of SMPL-X.")
-    shapes = np.ascontiguousarray(np.moveaxis(shapedirs[..., :max_shapes], -1, 0), np.float32)
+    shapes = np.ascontiguousarray(np.moveaxis(shapedirs[..., :MAX_SHAPES], -1, 0), np.float32)
     eyes = None if part is None else np.isin(part, [i for i, n in enumerate(parts) if n.endswith("_eye")])
     return BodyFile(
         name=name,
@@ -116,17 +117,62 @@ def make_body(context: bpy.types.Context, body: BodyFile) -> bpy.types.Object:
 
     Must be called in Object Mode. Leaves the armature selected and active. Does not push an undo step.
     """
-    vertices = frames.to_blender(body.vertices)
-    joints = frames.to_blender(body.joints)
-    stand = np.array([joints[0, 0], joints[0, 1], vertices[:, 2].min()])  # below the pelvis, on the ground
-    armature = _make_armature(context, {n: j - stand for n, j in zip(smplx.JOINTS, joints, strict=True)})
-    mesh = _make_mesh(context, body, (vertices - stand).astype(np.float32))
+    vertices, heads = _standing(body, np.zeros(len(body.shapes)))
+    armature = _make_armature(context, heads)
+    mesh = _make_mesh(context, body, vertices)
     mesh.parent = armature
     modifier = mesh.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature
     _add_weights(mesh, body.weights)
     armature.location = context.scene.cursor.location
     return armature
+
+
+def shape_body(context: bpy.types.Context, armature: bpy.types.Object, body: BodyFile, betas: ArrayLike) -> None:
+    """Gives a body that ``make_body`` made another shape: skin and rest bones. Its pose stays. Raises BodyFileError.
+
+    ``betas``: one number for each of the file's shapes, the first ones if there are fewer. Must be called in Object or
+    Pose Mode. Does not push an undo step.
+    """
+    import bpy
+
+    mesh = body_mesh(armature, body)
+    if mesh is None:
+        raise BodyFileError(f"'{armature.name}' does not have the skin of this body file; add a new body instead.")
+    if mesh.data.shape_keys is not None:
+        raise BodyFileError("This body's skin has shape keys of its own; apply or remove them first.")
+    full = np.zeros(len(body.shapes))
+    given = np.asarray(betas, np.float64)[: len(full)]
+    full[: len(given)] = given
+    vertices, heads = _standing(body, full)
+    mesh.data.vertices.foreach_set("co", vertices.ravel())
+    mesh.data.update()
+    active, mode = context.view_layer.objects.active, armature.mode
+    context.view_layer.objects.active = armature
+    bpy.ops.object.mode_set(mode="EDIT")
+    try:
+        _lay_bones(armature.data, heads)
+    finally:
+        bpy.ops.object.mode_set(mode=mode)
+        context.view_layer.objects.active = active
+
+
+def body_mesh(armature: bpy.types.Object, body: BodyFile) -> bpy.types.Object | None:
+    """The skin that ``make_body`` gave this armature, if it still has all of its vertices."""
+    for child in armature.children:
+        if child.type == "MESH" and len(child.data.vertices) == len(body.vertices):
+            return child
+    return None
+
+
+def _standing(
+    body: BodyFile, betas: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
+    """Vertices and joints of a shape in Blender's frame, the pelvis above the origin and the soles on the ground."""
+    vertices = frames.to_blender(body.vertices + np.tensordot(betas, body.shapes, 1))
+    joints = frames.to_blender(body.joints + np.tensordot(betas, body.joint_shapes, 1))
+    stand = np.array([joints[0, 0], joints[0, 1], vertices[:, 2].min()])
+    return (vertices - stand).astype(np.float32), dict(zip(smplx.JOINTS, joints - stand, strict=True))
 
 
 def bone_tails(heads: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
@@ -166,15 +212,11 @@ def _make_armature(context: bpy.types.Context, heads: dict[str, NDArray[np.float
     context.view_layer.objects.active = armature
     bpy.ops.object.mode_set(mode="EDIT")
     try:
-        tails = bone_tails(heads)
         for name in smplx.JOINTS:
             bone = data.edit_bones.new(name)
-            bone.head, bone.tail = heads[name], tails[name]
             if name in smplx.PARENT:
                 bone.parent = data.edit_bones[smplx.PARENT[name]]
-            along = tails[name] - heads[name]
-            upright = abs(along[2]) > 0.8 * np.linalg.norm(along)
-            bone.align_roll((0.0, -1.0, 0.0) if upright else (0.0, 0.0, 1.0))  # z of a bone: ahead, or up for arms
+        _lay_bones(data, heads)
         for title, names in _COLLECTIONS.items():
             collection = data.collections.new(title)
             for name in names:
@@ -185,6 +227,19 @@ def _make_armature(context: bpy.types.Context, heads: dict[str, NDArray[np.float
     for bone in armature.pose.bones:
         bone.rotation_mode = "QUATERNION"
     return armature
+
+
+def _lay_bones(data: bpy.types.Armature, heads: dict[str, NDArray[np.float64]]) -> None:
+    """Puts the edit bones where the joints are; a bone's z looks ahead, or up where the bone lies level."""
+    tails = bone_tails(heads)
+    for name in smplx.JOINTS:
+        bone = data.edit_bones.get(name)
+        if bone is None:
+            continue
+        bone.head, bone.tail = heads[name], tails[name]
+        along = tails[name] - heads[name]
+        upright = abs(along[2]) > 0.8 * np.linalg.norm(along)
+        bone.align_roll((0.0, -1.0, 0.0) if upright else (0.0, 0.0, 1.0))
 
 
 def _make_mesh(context: bpy.types.Context, body: BodyFile, vertices: NDArray[np.float32]) -> bpy.types.Object:

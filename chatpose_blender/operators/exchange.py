@@ -1,0 +1,135 @@
+"""Poses out and in: as files (npz, JSON, AMASS) and through the clipboard."""
+
+import json
+
+import bpy
+from bpy.props import IntProperty, StringProperty
+
+from ..rig import pose_files, posing
+from . import targets
+from .apply_pose import ApplySettings, settings_of
+from .motion import key_motion
+
+
+class _OnCharacter:
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = targets.refusal(targets.target(context))
+        if not reason and context.mode not in {"OBJECT", "POSE"}:
+            reason = "Go back to Object or Pose Mode first"
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+
+class CHATPOSE_OT_save_pose(_OnCharacter, bpy.types.Operator):
+    bl_idname = "chatpose.save_pose"
+    bl_label = "Save Pose"
+    bl_description = "Save the character's present pose as a file that ChatPose, the server and SMPL-X tools read"
+    bl_options = {"REGISTER"}
+
+    filepath: StringProperty(name="File", description="Where to save it", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(
+        name="Filter", description="Files to show", default="*.npz;*.json", options={"HIDDEN", "SKIP_SAVE"}
+    )
+    check_existing = True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        self.filepath = self.filepath or f"{bpy.path.clean_name(targets.target(context).name)}.npz"
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        path = bpy.path.abspath(self.filepath)
+        if not path.lower().endswith((".npz", ".json")):
+            path += ".npz"
+        try:
+            pose_files.save(path, posing.read(targets.target(context)))
+        except (pose_files.PoseFileError, *posing.RigError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Saved {bpy.path.basename(path)}")
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_load_pose(_OnCharacter, bpy.types.Operator):
+    bl_idname = "chatpose.load_pose"
+    bl_label = "Load Pose or Motion"
+    bl_description = "Load a pose, or a motion as keyframes, from ChatPose, AMASS or SMPL-X files (npz, JSON)"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(name="File", description="What to load", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filter_glob: StringProperty(
+        name="Filter", description="Files to show", default="*.npz;*.json;*.pkl", options={"HIDDEN", "SKIP_SAVE"}
+    )
+    first_frame: IntProperty(
+        name="First Frame", description="Where in the scene's time a motion begins", default=1, min=0
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        self.first_frame = context.scene.frame_current
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        armature = targets.target(context)
+        try:
+            motion = pose_files.load(bpy.path.abspath(self.filepath))
+            return _apply(self, context, armature, motion, self.first_frame)
+        except (pose_files.PoseFileError, *posing.RigError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+
+
+class CHATPOSE_OT_copy_pose(_OnCharacter, bpy.types.Operator):
+    bl_idname = "chatpose.copy_pose"
+    bl_label = "Copy Pose"
+    bl_description = "Copy the character's present pose as JSON"
+    bl_options = {"REGISTER"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            pose = pose_files.to_json(posing.read(targets.target(context)))
+        except posing.RigError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        context.window_manager.clipboard = json.dumps(pose)
+        self.report({"INFO"}, "Pose copied as JSON")
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_paste_pose(_OnCharacter, bpy.types.Operator):
+    bl_idname = "chatpose.paste_pose"
+    bl_label = "Paste Pose"
+    bl_description = "Put the pose that was copied as JSON on the character"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        armature = targets.target(context)
+        try:
+            motion = pose_files.from_json_text(context.window_manager.clipboard)
+            return _apply(self, context, armature, motion, context.scene.frame_current)
+        except (pose_files.PoseFileError, *posing.RigError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+
+
+def _apply(
+    operator: bpy.types.Operator,
+    context: bpy.types.Context,
+    armature: bpy.types.Object,
+    motion: pose_files.Motion,
+    first_frame: int,
+) -> set[str]:
+    settings: ApplySettings = context.scene.chatpose
+    if len(motion) > 1:
+        motion = motion.resampled(context.scene.render.fps / context.scene.render.fps_base)
+        frames = range(first_frame, first_frame + len(motion))
+        key_motion(context, armature, motion, frames, settings)
+        operator.report({"INFO"}, f"Keyed {len(motion)} frames from frame {first_frame}")
+        return {"FINISHED"}
+    pose = json.dumps(pose_files.to_json(motion.frame(0)))
+    return bpy.ops.chatpose.apply_pose(pose=pose, target=armature.name, **settings_of(settings))
+
+
+CLASSES = (CHATPOSE_OT_save_pose, CHATPOSE_OT_load_pose, CHATPOSE_OT_copy_pose, CHATPOSE_OT_paste_pose)

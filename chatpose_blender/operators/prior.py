@@ -1,0 +1,97 @@
+"""What the pose prior does to a single pose: make it natural, vary it, complete it."""
+
+import bpy
+from bpy.props import FloatProperty, IntProperty
+
+from .. import blender_versions, preferences, session
+from ..client.contract import CompleteRequest, Pose, ProjectRequest, SampleRequest
+from ..rig import posing
+from . import targets
+from .pose import apply_answer, can_ask
+
+
+class CHATPOSE_OT_natural_pose(bpy.types.Operator):
+    bl_idname = "chatpose.natural_pose"
+    bl_label = "Natural Pose"
+    bl_description = "Move the character's pose to the nearest one that a human body naturally takes"
+    bl_options = {"REGISTER"}
+
+    strength: FloatProperty(
+        name="Strength", description="How far to go there", default=1.0, min=0.0, max=1.0, subtype="FACTOR"
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return can_ask(cls, context, "project")
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        armature = targets.target(context)
+        _ask(context, "Natural Pose", ProjectRequest((_pose(armature),), self.strength), armature)
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_variations(bpy.types.Operator):
+    bl_idname = "chatpose.variations"
+    bl_label = "Variations"
+    bl_description = "Make natural variations of the character's pose and step through them"
+    bl_options = {"REGISTER"}
+
+    count: IntProperty(name="Count", description="How many variations to make", default=4, min=1, max=16)
+    spread: FloatProperty(
+        name="Spread",
+        description="How different the variations are",
+        default=0.3,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+    )
+    seed: IntProperty(name="Seed", description="Another number gives other variations", min=0)
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return can_ask(cls, context, "sample")
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        armature = targets.target(context)
+        request = SampleRequest(self.count, self.seed, _pose(armature), self.spread)
+        _ask(context, "Variations", request, armature)
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_complete_pose(bpy.types.Operator):
+    bl_idname = "chatpose.complete_pose"
+    bl_label = "Complete Pose"
+    bl_description = "Keep the selected bones as they are and let the rest of the body follow naturally"
+    bl_options = {"REGISTER"}
+
+    count: IntProperty(name="Count", description="How many ways to complete it", default=1, min=1, max=16)
+    seed: IntProperty(name="Seed", description="Another number gives other poses", min=0)
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        more = "" if context.mode == "POSE" else "Select the bones to keep in Pose Mode"
+        return can_ask(cls, context, "complete", more)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        armature = targets.target(context)
+        chosen = [bone.name for bone in armature.pose.bones if blender_versions.is_selected(bone)]
+        keep = posing.joints_of(armature, chosen)
+        if not keep:
+            sentence = "No selected bone belongs to the body; select the bones to keep."
+            session.fail(sentence)
+            self.report({"WARNING"}, sentence)
+            return {"CANCELLED"}
+        request = CompleteRequest(_pose(armature), tuple(sorted(keep)), self.count, self.seed)
+        _ask(context, "Complete Pose", request, armature)
+        return {"FINISHED"}
+
+
+def _pose(armature: bpy.types.Object) -> Pose:
+    return Pose(posing.read(armature))
+
+
+def _ask(context: bpy.types.Context, title: str, request: object, armature: bpy.types.Object) -> None:
+    session.begin(preferences.endpoint(context), title, request, session.Target.of(armature), apply_answer)
+
+
+CLASSES = (CHATPOSE_OT_natural_pose, CHATPOSE_OT_variations, CHATPOSE_OT_complete_pose)
