@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from .faults import ChatPoseError, Fault, explain, is_out_of_memory
 from .language.base import ChatTurn, LanguageAnswer, LanguageModel, LanguageRequest
-from .pose import Pose, stack_matrot
+from .pose import Pose, Vec3, stack_matrot
 from .progress import Cancelled, Progress, no_progress
 from .skeleton import JOINTS
 
@@ -312,7 +312,14 @@ def _to_rgb(image: Image) -> Image:
     return image.convert("RGB")
 
 
-# -- describe ----------------------------------------------------------------------------------------------------------
+# -- the other tasks' requests and results -----------------------------------------------------------------------------
+PRIORS: Final = ("vposer", "posendf")
+MAX_SAMPLES: Final = 64
+MAX_CLIP: Final = 5000  # poses; at 30 frames a second nearly three minutes
+
+PriorName: TypeAlias = Literal["vposer", "posendf"]
+
+
 @dataclass(frozen=True)
 class DescribeRequest:
     """A pose to put into words."""
@@ -321,15 +328,104 @@ class DescribeRequest:
 
 
 @dataclass(frozen=True)
+class SampleRequest:
+    """``count`` natural poses, or variations of ``near``; ``spread`` 0..1 is how far from it they go."""
+
+    count: int = 1
+    seed: int = 0
+    near: Pose | None = None
+    spread: float = 0.5
+    prior: PriorName | None = None
+
+
+@dataclass(frozen=True)
+class ProjectRequest:
+    """Poses to be moved towards natural ones by ``strength`` 0..1."""
+
+    poses: tuple[Pose, ...]
+    strength: float = 1.0
+    prior: PriorName | None = None
+
+
+@dataclass(frozen=True)
+class InterpolateRequest:
+    """Keys (frame, pose), and the frames between the first and the last of them that poses are wanted for; None: all
+    whole ones.
+    """
+
+    keys: tuple[tuple[float, Pose], ...]
+    frames: tuple[float, ...] | None = None
+    prior: PriorName | None = None
+
+
+@dataclass(frozen=True)
+class DenoiseRequest:
+    """A clip, one pose a frame at ``fps``, to be rid of tremble by ``strength`` 0..1."""
+
+    poses: tuple[Pose, ...]
+    fps: float = 30.0
+    strength: float = 0.5
+    prior: PriorName | None = None
+
+
+@dataclass(frozen=True)
+class CompleteRequest:
+    """A pose of which the joints in ``keep`` stay and the others are found anew, in ``count`` ways."""
+
+    pose: Pose
+    keep: tuple[str, ...]
+    count: int = 1
+    seed: int = 0
+    prior: PriorName | None = None
+
+
+@dataclass(frozen=True)
+class IkRequest:
+    """Joints to be brought to ``targets`` (metres, SMPL-X's frame); those in ``pins`` stay where they are."""
+
+    pose: Pose
+    targets: Mapping[str, Vec3]
+    pins: tuple[str, ...] = ()
+    prior: PriorName | None = None
+
+
+TaskRequest: TypeAlias = (
+    DescribeRequest | SampleRequest | ProjectRequest | InterpolateRequest | DenoiseRequest | CompleteRequest | IkRequest
+)
+
+
+@dataclass(frozen=True)
 class DescribeResult:
-    """``posecodes``: what was measured, code name -> degree of truth in 0..1."""
+    """``posecodes``: the statements that hold of the pose, by name."""
 
     text: str
-    posecodes: Mapping[str, float]
+    posecodes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the wire."""
-        return {"text": self.text, "posecodes": dict(self.posecodes)}
+        return {"text": self.text, "posecodes": list(self.posecodes)}
+
+
+@dataclass(frozen=True)
+class PosesResult:
+    """``distances``: how far from natural each pose was before and is after, in the prior's unit. ``residual``: the
+    largest distance in metres of a joint from its target, ``residuals`` that of each.
+    """
+
+    poses: tuple[Pose, ...]
+    distances: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    residual: float | None = None
+    residuals: Mapping[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the wire."""
+        data: dict[str, Any] = {"poses": [pose.to_json() for pose in self.poses]}
+        if self.distances is not None:
+            data["distances"] = {"before": list(self.distances[0]), "after": list(self.distances[1])}
+        if self.residual is not None:
+            data["residual"] = self.residual
+            data["residuals"] = dict(self.residuals or {})
+        return data
 
 
 # -- pose --------------------------------------------------------------------------------------------------------------
@@ -414,28 +510,104 @@ class Engine:
             )
             name = model.name
         timings.update(answer.timings)
-        poses = answer.poses
-        if request.refine and poses:
+        text, poses = answer.text, answer.poses
+        if poses and request.refine and request.image is None and offers("posecodes.compose", "compose"):
             with _timed(timings, "refine"):
-                poses = _refine(request, answer, progress)
+                progress("Making it do what the words say", 0.8)
+                text, poses = _compose(request, answer)
+        if poses and len(poses) < request.candidates and offers("priors.tasks", "sample"):
+            with _timed(timings, "variations"):
+                poses = _enough(poses, request, progress)
         with _timed(timings, "ground"):
             poses = on_ground(poses)
         timings["total"] = time.perf_counter() - started
         usage = {key: int(answer.debug.get(key, 0)) for key in ("prompt_tokens", "completion_tokens")}
-        return PoseResult(answer.text, poses, name, request.seed, timings, answer.posecodes, usage)
+        return PoseResult(text or _SAID_NOTHING, poses, name, request.seed, timings, answer.posecodes, usage)
 
     def describe(self, request: DescribeRequest, progress: Progress = no_progress) -> DescribeResult:
         """A pose -> words."""
-        raise ChatPoseError("not_available", "This installation cannot describe poses.", hint=_DOCTOR)
+        progress("Looking at the pose", 0.0)
+        say = room("posecodes.say")
+        codes = [code for fact in say.facts_of([request.pose])[0] for code in fact.codes]
+        return DescribeResult(say.describe(request.pose), tuple(codes))
+
+    def sample(self, request: SampleRequest, progress: Progress = no_progress) -> PosesResult:
+        """Natural poses. Those that are near nothing are put on the ground."""
+        poses = _priors().sample(
+            count=request.count, seed=request.seed, near=request.near, spread=request.spread, prior=request.prior,
+            progress=progress,
+        )  # fmt: skip
+        return PosesResult(on_ground(poses) if request.near is None else tuple(poses))
+
+    def project(self, request: ProjectRequest, progress: Progress = no_progress) -> PosesResult:
+        """Poses -> natural ones, and how far they were and are from natural."""
+        found = _priors().project(
+            poses=request.poses, strength=request.strength, prior=request.prior, progress=progress
+        )
+        return PosesResult(tuple(found.poses), (tuple(found.before), tuple(found.after)))
+
+    def interpolate(self, request: InterpolateRequest, progress: Progress = no_progress) -> PosesResult:
+        """Keys -> a pose for every frame asked for; a key's frame gives the key itself."""
+        tasks = _priors()
+        first, last = (pick(frame for frame, _ in request.keys) for pick in (min, max))
+        if request.frames is None and last - first > MAX_CLIP:
+            raise ChatPoseError("invalid_request", f"At most {MAX_CLIP} frames are filled at once.", param="keys")
+        keys = [tasks.Key(frame, pose) for frame, pose in request.keys]
+        return PosesResult(
+            tuple(tasks.interpolate(keys=keys, frames=request.frames, prior=request.prior, progress=progress))
+        )
+
+    def denoise(self, request: DenoiseRequest, progress: Progress = no_progress) -> PosesResult:
+        """A clip without its tremble."""
+        poses = _priors().denoise(
+            poses=request.poses, fps=request.fps, strength=request.strength, prior=request.prior, progress=progress
+        )
+        return PosesResult(tuple(poses))
+
+    def complete(self, request: CompleteRequest, progress: Progress = no_progress) -> PosesResult:
+        """Natural bodies around the joints that are kept."""
+        poses = _priors().complete(
+            pose=request.pose, keep=request.keep, count=request.count, seed=request.seed, prior=request.prior,
+            progress=progress,
+        )  # fmt: skip
+        return PosesResult(tuple(poses))
+
+    def ik(self, request: IkRequest, progress: Progress = no_progress) -> PosesResult:
+        """Joints to their targets, the rest of the body following."""
+        solved = _priors().ik(
+            pose=request.pose, targets=request.targets, pins=request.pins, prior=request.prior, progress=progress
+        )
+        return PosesResult(tuple(solved.poses), None, solved.residual, solved.residuals[0])
+
+    def run(self, request: TaskRequest, progress: Progress = no_progress) -> DescribeResult | PosesResult:
+        """Any of the tasks that need no language model."""
+        match request:
+            case DescribeRequest():
+                return self.describe(request, progress)
+            case SampleRequest():
+                return self.sample(request, progress)
+            case ProjectRequest():
+                return self.project(request, progress)
+            case InterpolateRequest():
+                return self.interpolate(request, progress)
+            case DenoiseRequest():
+                return self.denoise(request, progress)
+            case CompleteRequest():
+                return self.complete(request, progress)
+            case IkRequest():
+                return self.ik(request, progress)
 
     # -- what there is -----------------------------------------------------------------------------------------------
     def tasks(self) -> dict[str, bool]:
         """Every task, and whether this installation can do it."""
-        return {"pose": True}
+        with_prior = dict.fromkeys(
+            ("sample", "project", "interpolate", "denoise", "complete", "ik"), offers("priors.tasks", "sample")
+        )
+        return {"pose": True, "describe": offers("posecodes.say", "describe"), **with_prior}
 
     def priors(self) -> list[str]:
         """The priors that are installed, the default first."""
-        return []
+        return list(PRIORS) if offers("priors.tasks", "sample") else []
 
     def list_models(self) -> list[dict[str, Any]]:
         """The catalogue's models, and one that was given as a path, in OpenAI's list shape."""
@@ -552,8 +724,39 @@ def _answer_in_batches(
     return replace(first, poses=tuple(poses)) if size < request.candidates else first
 
 
-def _refine(request: PoseRequest, answer: LanguageAnswer, progress: Progress) -> tuple[Pose, ...]:
-    return answer.poses
+def _priors() -> Any:
+    return room("priors.tasks")
+
+
+_SAID_NOTHING: Final = "Here is the pose."
+_VARIATION: Final = 0.35  # spread of the prior's variations: plainly the same pose, plainly not the same picture
+
+
+def _compose(request: PoseRequest, answer: LanguageAnswer) -> tuple[str, tuple[Pose, ...]]:
+    """The model's poses made to do what the words say, best first, and one sentence about them."""
+    composed = room("posecodes.compose").compose(
+        request.prompt,
+        stack_matrot(answer.poses),
+        asked=answer.posecodes,
+        named=answer.named,
+        current=None if request.current is None else request.current.matrot(),
+        before=[pose.matrot() for turn in request.messages for pose in turn.poses[:1]],
+        count=request.candidates,
+        seed=request.seed,
+    )
+    return composed.text or answer.text, tuple(Pose.from_matrot(matrot) for matrot in composed.matrot)
+
+
+def _enough(poses: Sequence[Pose], request: PoseRequest, progress: Progress) -> tuple[Pose, ...]:
+    """As many poses as were asked for: variations of those there are, in turn, by the prior."""
+    count = request.candidates - len(poses)
+    each = -(-count // len(poses))
+    more = [
+        _priors().sample(count=each, seed=request.seed + i, near=pose, spread=_VARIATION, progress=progress)
+        for i, pose in enumerate(poses)
+    ]
+    in_turn = [variation for at in zip(*more, strict=True) for variation in at]
+    return (*poses, *(replace(pose, transl=None) for pose in in_turn[:count]))
 
 
 @contextmanager

@@ -87,13 +87,18 @@ def _validation(errors: Sequence[Any]) -> Fault:
     if first["type"] == "json_invalid":
         return Fault("invalid_json", "The request's body is not valid JSON.")
     # loc starts with where the field was ("body", "query"), which says nothing to the reader
-    where = ".".join(str(part) for part in first["loc"][1:])
+    # ... and a task's name follows it where there is a choice of tasks
+    path = [str(part) for part in first["loc"][1:]]
+    where = ".".join(path[1:] if path and path[0] in _TASKS and len(first["loc"]) > 2 else path)
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found") and not where:
+        where = "task"
     what = _SAYING.get(first["type"], "{msg}").format(msg=str(first["msg"]).removeprefix("Value error, "))
     # What was sent is never repeated: it may be huge, or not even text.
     subject = f"The field '{where[:200]}'" if where else "The body"
     return Fault("invalid_request", f"{subject} is wrong: {what[:1].lower()}{what[1:300]}.", None, where[:200] or None)
 
 
+_TASKS: Final = ("pose", "describe", "sample", "project", "interpolate", "denoise", "complete", "ik")
 _SAYING: Final = {
     "missing": "it is missing",
     "extra_forbidden": "there is no such field",

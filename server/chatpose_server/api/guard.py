@@ -143,7 +143,7 @@ class _Headers:
 
 
 class _Incoming:
-    """The body as it comes. ``whole``: nothing more will come, because that was all or because the client is ``gone``."""
+    """The body as it comes. ``whole``: nothing more will come: that was all, or the client is ``gone``."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -21,7 +21,7 @@ from ..jobs import Control, JobView, Work
 from ..language.base import ChatTurn
 from . import errors, guard, schemas
 from .errors import Json, documented
-from .routes import Watch, finish, pose_weight, service, sse
+from .routes import Watch, finish, service, sse
 
 if TYPE_CHECKING:
     from .app import Service
@@ -201,7 +201,7 @@ async def chat(request: Request, body: ChatRequest) -> Response:
         task="chat",
         client=guard.client_of(request.scope),
         lane="language",
-        weight=pose_weight(pose),
+        weight=len(await request.body()),
     )
     head = {"id": f"chatcmpl-{view.id}", "created": int(time.time())}
     if body.stream:

@@ -165,8 +165,8 @@ async def unload_model(request: Request, body: schemas.Empty) -> dict[str, Any]:
              | {202: {"model": schemas.JobJson}})  # fmt: skip
 async def post_job(request: Request, body: schemas.JobRequest, key: Key = None) -> Response:
     """Puts a task in the queue. ``Idempotency-Key``: sending the same request again gives the same job."""
-    work, lane, weight = await run_sync(_work, service(request), body)
-    view = _submit(request, work, task=body.task, lane=lane, weight=weight, key=key, body=await request.body())
+    work, lane = await run_sync(_work, service(request), body)
+    view = _submit(request, work, task=body.task, lane=lane, key=key, body=await request.body())
     return Json(job_json(view), 202, {"Location": f"/v1/jobs/{view.id}"})
 
 
@@ -219,9 +219,7 @@ async def post_pose(request: Request, body: schemas.PoseFields, key: Key = None)
     shared = service(request)
     pose = await run_sync(_read_pose, body)
     work = pose_work(shared, pose)
-    view = _submit(
-        request, work, task="pose", lane="language", weight=pose_weight(pose), key=key, body=await request.body()
-    )
+    view = _submit(request, work, task="pose", lane="language", key=key, body=await request.body())
     result = await finish(request, view)
     return Response(result, media_type="application/json")
 
@@ -234,21 +232,23 @@ async def heartbeat(request: Request, body: schemas.Heartbeat) -> Response:
 
 
 # -- requests to work --------------------------------------------------------------------------------------------------
-def _work(shared: Service, body: schemas.JobRequest) -> tuple[Work, str, int]:
-    """The job's work, its lane, and the bytes it holds on to."""
-    request = _read_pose(body)
-    return pose_work(shared, request), "language", pose_weight(request)
+def _work(shared: Service, body: schemas.JobRequest) -> tuple[Work, str]:
+    """The job's work and its lane."""
+    if isinstance(body, schemas.PoseTask):
+        pose = _read_pose(body)
+        return pose_work(shared, pose), "language"
+    request = body.read()
+
+    def work(control: Control) -> dict[str, Any]:
+        return shared.engine.run(request, control.progress).to_json()
+
+    return work, "light"
 
 
 def _read_pose(body: schemas.PoseFields) -> PoseRequest:
     request = body.read()
     check_prompt(request)
     return request
-
-
-def pose_weight(request: PoseRequest) -> int:
-    """Bytes that this request holds on to while it waits."""
-    return len(request.prompt) + (0 if request.image is None else len(request.image.data))
 
 
 def pose_work(shared: Service, request: PoseRequest) -> Work:
@@ -260,16 +260,14 @@ def pose_work(shared: Service, request: PoseRequest) -> Work:
     return work
 
 
-def _submit(
-    request: Request, work: Work, *, task: str, lane: str, weight: int, key: str | None, body: bytes
-) -> JobView:
+def _submit(request: Request, work: Work, *, task: str, lane: str, key: str | None, body: bytes) -> JobView:
     fingerprint = "" if key is None else hashlib.sha256(request.url.path.encode() + b"\0" + body).hexdigest()
     return service(request).jobs.submit(
         work,
         task=task,
         client=guard.client_of(request.scope),
         lane=lane,
-        weight=weight,
+        weight=len(body),
         key=key,
         fingerprint=fingerprint,
     )

@@ -8,14 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from ..engine import MAX_CANDIDATES, MAX_PROMPT_CHARS, Picture, PoseRequest
+from .. import engine
+from ..engine import MAX_CANDIDATES, MAX_CLIP, MAX_PROMPT_CHARS, MAX_SAMPLES, Picture, PoseRequest
 from ..faults import CODES, ChatPoseError
 from ..language.base import ChatTurn
 from ..pose import FORMAT, Pose, PoseError
+from ..skeleton import INDEX
 
 MAX_SEED: Final = 2**31 - 1
 MAX_MESSAGES: Final = 64
@@ -114,7 +117,137 @@ class PoseTask(PoseFields):
     task: Literal["pose"]
 
 
-JobRequest: TypeAlias = PoseTask
+Joint: TypeAlias = Annotated[str, Field(max_length=32)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Frame: TypeAlias = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
+Prior: TypeAlias = Literal["vposer", "posendf"] | None
+Clip: TypeAlias = Annotated[list[PoseJson], Field(min_length=1, max_length=MAX_CLIP)]
+
+
+def _read_clip(poses: list[PoseJson]) -> tuple[Pose, ...]:
+    return tuple(pose.read(f"poses.{i}") for i, pose in enumerate(poses))
+
+
+class DescribeTask(Wire):
+    """A pose -> words."""
+
+    task: Literal["describe"]
+    pose: PoseJson
+
+    def read(self) -> engine.DescribeRequest:
+        """The engine's request. Raises ChatPoseError."""
+        return engine.DescribeRequest(self.pose.read("pose"))
+
+
+class SampleTask(Wire):
+    """Natural poses, or variations of one."""
+
+    task: Literal["sample"]
+    count: int = Field(default=1, ge=1, le=MAX_SAMPLES)
+    seed: Seed = 0
+    near: PoseJson | None = None
+    spread: Share = 0.5
+    prior: Prior = None
+
+    def read(self) -> engine.SampleRequest:
+        """The engine's request. Raises ChatPoseError."""
+        near = None if self.near is None else self.near.read("near")
+        return engine.SampleRequest(self.count, self.seed, near, self.spread, self.prior)
+
+
+class ProjectTask(Wire):
+    """Poses -> the natural ones nearby."""
+
+    task: Literal["project"]
+    poses: Clip
+    strength: Share = 1.0
+    prior: Prior = None
+
+    def read(self) -> engine.ProjectRequest:
+        """The engine's request. Raises ChatPoseError."""
+        return engine.ProjectRequest(_read_clip(self.poses), self.strength, self.prior)
+
+
+class KeyJson(Wire):
+    """A pose at a frame."""
+
+    frame: Frame
+    pose: PoseJson
+
+
+class InterpolateTask(Wire):
+    """Keys -> poses in between. ``frames``: those wanted, all whole ones by default."""
+
+    task: Literal["interpolate"]
+    keys: list[KeyJson] = Field(min_length=2, max_length=1000)
+    frames: Annotated[list[Frame], Field(max_length=MAX_CLIP)] | None = None
+    prior: Prior = None
+
+    def read(self) -> engine.InterpolateRequest:
+        """The engine's request. Raises ChatPoseError."""
+        keys = tuple((key.frame, key.pose.read(f"keys.{i}.pose")) for i, key in enumerate(self.keys))
+        return engine.InterpolateRequest(keys, None if self.frames is None else tuple(self.frames), self.prior)
+
+
+class DenoiseTask(Wire):
+    """A clip without its tremble."""
+
+    task: Literal["denoise"]
+    poses: Clip
+    fps: float = Field(default=30.0, gt=0, le=1000, allow_inf_nan=False)
+    strength: Share = 0.5
+    prior: Prior = None
+
+    def read(self) -> engine.DenoiseRequest:
+        """The engine's request. Raises ChatPoseError."""
+        return engine.DenoiseRequest(_read_clip(self.poses), self.fps, self.strength, self.prior)
+
+
+class CompleteTask(Wire):
+    """The joints in ``keep`` stay, the others are found anew."""
+
+    task: Literal["complete"]
+    pose: PoseJson
+    keep: list[Joint] = Field(max_length=55)
+    count: int = Field(default=1, ge=1, le=MAX_SAMPLES)
+    seed: Seed = 0
+    prior: Prior = None
+
+    def read(self) -> engine.CompleteRequest:
+        """The engine's request. Raises ChatPoseError."""
+        return engine.CompleteRequest(
+            self.pose.read("pose"), tuple(_joints(self.keep, "keep")), self.count, self.seed, self.prior
+        )
+
+
+class IkTask(Wire):
+    """Joints to targets, in metres."""
+
+    task: Literal["ik"]
+    pose: PoseJson
+    targets: dict[str, Annotated[list[Finite], Field(min_length=3, max_length=3)]] = Field(max_length=22)
+    pins: list[Joint] = Field(default=[], max_length=22)
+    prior: Prior = None
+
+    def read(self) -> engine.IkRequest:
+        """The engine's request. Raises ChatPoseError."""
+        targets = {name: (x, y, z) for name, (x, y, z) in self.targets.items()}
+        _joints(self.targets, "targets")
+        return engine.IkRequest(self.pose.read("pose"), targets, tuple(_joints(self.pins, "pins")), self.prior)
+
+
+def _joints(names: Iterable[str], param: str) -> list[str]:
+    """Raises ChatPoseError for a name that is not a SMPL-X joint's."""
+    listed = list(names)
+    for name in listed:
+        if name not in INDEX:
+            shown = name[:32].encode(errors="replace").decode()
+            raise ChatPoseError("invalid_request", f"There is no SMPL-X joint '{shown}'.", param=param)
+    return listed
+
+
+OtherTask: TypeAlias = DescribeTask | SampleTask | ProjectTask | InterpolateTask | DenoiseTask | CompleteTask | IkTask
+JobRequest: TypeAlias = Annotated[PoseTask | OtherTask, Field(discriminator="task")]
 
 
 _DATA_URL: Final = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.IGNORECASE)

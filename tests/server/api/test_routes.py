@@ -49,6 +49,8 @@ def test_job_goes_from_queued_to_done(served):
 
 def test_job_reports_progress_and_position(served):
     first, second = served.job(prompt="SLOW"), served.job(prompt="SLOW too")
+    while served.jobs.stats().running == 0:
+        pass
     waiting = served.http.get(f"/v1/jobs/{second['id']}").json()
     assert (waiting["state"], waiting["position"]) == ("queued", 1)
     seen = served.http.get(f"/v1/jobs/{first['id']}", params={"wait": 0.2}).json()
