@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from .. import rotations as rot
-from .edit import edit
+from ..pose import Pose
 from .lexicon import Entry, entries, mirrored
 from .lexicon.lookup import find
 from .measure import measure
-from .parse import parse
+from .parse import Parsed, parse
 from .refine import Refined, refine, solve
-from .say import answer_text
+from .say import describe
 from .vocabulary import POSECODES, Request, read
 
 CODE_THRESHOLD: Final = 0.6  # the posecode head's probability from which a statement is taken to be asked
@@ -51,31 +51,24 @@ def compose(
     *,
     asked: Mapping[str, float] | None = None,  # posecode -> probability
     named: Mapping[str, float] | None = None,  # lexicon name -> probability
-    current: Tensor | None = None,  # (22, 3, 3), the pose the words may refer to
-    before: Sequence[Tensor] = (),  # earlier poses of the conversation, oldest first, for "undo"
     count: int = 1,
     seed: int = 0,
 ) -> Composed:
     """Makes ``count`` poses for the words."""
-    if current is not None:
-        changed = edit(words, current, before)
-        if changed is not None:
-            return Composed(
-                changed.matrot[None].expand(count, -1, -1, -1), changed.text, changed.unmet, "", changed.request
-            )
     entry, request, understood = _meaning(words, asked or {}, named or {})
     if not request.constraints:
-        return Composed(hypotheses[:count], answer_text(hypotheses[0], request, ()), (), "", request)
+        return Composed(hypotheses[:count], _sentence(hypotheses[0], (), ""), (), "", request)
     refined = _candidates(hypotheses, entry, request, understood, count, seed)
     matrot, unmet = _pick(refined, count)
-    return Composed(matrot, answer_text(matrot[0], request, unmet), unmet, entry.name if entry else "", request)
+    name = entry.name if entry else ""
+    return Composed(matrot, _sentence(matrot[0], unmet, name), unmet, name, request)
 
 
 def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float]) -> tuple[Entry | None, Request, float]:
     """The named pose, everything that is asked for, and the share of the words that the parser understood."""
     found = find(words)
     literal = parse(words if found is None else found.rest)
-    understood = literal.understood
+    understood = _share(literal)
     entry = found.entry if found else None
     if entry is None and named:
         best = max(named, key=lambda n: named[n])
@@ -85,6 +78,32 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     by_model = Request() if understood >= _UNDERSTOOD else _wish(read(";".join(guess)))
     by_name = entry.versions[0] if entry else Request()
     return entry, by_model + by_name + literal.request, understood
+
+
+def _share(parsed: Parsed) -> float:
+    """How much of the words that mean something the parser used, 0..1."""
+    used = sum(len(u.split()) for u in parsed.understood)
+    return used / max(1, used + len(parsed.rest.split()))
+
+
+def _sentence(matrot: Tensor, unmet: Sequence[str], name: str) -> str:
+    """What was made, and honestly what could not be."""
+    made = describe(Pose.from_matrot(matrot), length="short", seed=0)
+    if name:
+        made = f"{name[:1].upper()}{name[1:]}. {made}"
+    if not unmet:
+        return made
+    missing = [_in_words(u) for u in unmet[:3]]
+    return f"{made} I could not bring about that {' or that '.join(missing)} at the same time."
+
+
+def _in_words(statement: str) -> str:
+    code = POSECODES.get(statement.lstrip("!"))
+    if code is None:
+        return statement.partition("=")[0].replace("_", " ").replace(".", " ").replace("@", " touches the ") + " fits"
+    subject = "the person" if code.subject == "person" else f"the {code.subject}"
+    verb = "are" if code.subject.endswith("s") or code.subject in ("hands", "feet") else "is"
+    return f"{subject} {verb} {'not ' if statement.startswith('!') else ''}{code.predicates[0]}"
 
 
 def _wish(request: Request) -> Request:

@@ -333,6 +333,18 @@ def _arm_of(quantity: str) -> int:
     return {frozenset({"left"}): 0, frozenset({"right"}): 1}.get(frozenset(arms), 2)
 
 
+def choose_body(request: Request) -> Tensor:
+    """(22, 4): the starting pose whose body suits a request best, arms hanging."""
+    problem = _problem([request], 1.0)
+    bodies = starts.body_quats()
+    if not problem.names:
+        return bodies[0].clone()
+    keep = torch.tensor([_arm_of(n) == 2 for n in problem.names])
+    values = measure(rot.quat_to_matrot(bodies), problem.names)[:, keep]
+    cost = _misfit(values, problem.lo[:, keep], problem.hi[:, keep], problem.weight[:, keep])
+    return bodies[int((cost + starts.body_plainness()).argmin())].clone()
+
+
 @torch.no_grad()
 def _choose_starts(
     requests: Sequence[Request], first: int, tries: int, seed: int | None

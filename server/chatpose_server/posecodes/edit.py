@@ -1,0 +1,331 @@
+"""Edits a pose by words: "raise the left arm higher", "other leg", "now sit down", "mirror it", "undo".
+
+A change is relative (from what is measured now) or absolute (what ``parse`` reads); only the joints it is about may
+move. Knows no model; words it cannot read come back in ``Edited.rest``. Task: PoseFix (Delmas et al., ICCV 2023).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from .. import rotations as rot
+from ..skeleton import BODY_JOINTS, INDEX
+from . import starts
+from .measure import measure, mirrored
+from .parse import normal, parse
+from .refine import choose_body, refine
+from .vocabulary import INF, POSECODES, QUANTITIES, SIDES, Constraint, Request, read
+
+Kind = Literal["change", "posture", "mirror", "swap", "copy", "turn", "undo", "nothing"]
+
+
+@dataclass(frozen=True)
+class Edited:
+    """``matrot`` (22, 3, 3). ``kind``: what sort of change it was; ``nothing`` when no word was understood and the
+    pose is as it was. ``touched``: joints that were allowed to change. ``statements``: what was asked, in words or
+    notation; ``unmet``: of these, what could not be done. ``rest``: words not understood."""
+
+    matrot: Tensor
+    kind: Kind
+    touched: frozenset[str] = field(default_factory=frozenset[str])
+    statements: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
+    rest: str = ""
+
+
+# -- which joints a change is about ------------------------------------------------------------------------------------
+_ARM: Final = ("collar", "shoulder", "elbow", "wrist")
+_LEG: Final = ("hip", "knee", "ankle", "foot")
+_SPINE: Final = frozenset({"spine1", "spine2", "spine3"})
+_HEAD: Final = frozenset({"neck", "head"})
+
+
+def _limb(side: str, joints: Iterable[str]) -> frozenset[str]:
+    return frozenset(f"{side}_{j}" for j in joints)
+
+
+_LEGS: Final = _limb("left", _LEG) | _limb("right", _LEG)
+_BALANCE: Final = _LEGS | {"pelvis"}
+
+
+def _touched(quantity: str) -> frozenset[str]:
+    """The joints that a statement about a quantity gives leave to move."""
+    family = QUANTITIES[quantity].family
+    head, _, other = quantity.partition("@" if "@" in quantity else ":")
+    if family in ("gaze",) or quantity.startswith(("head.", "gaze.")):
+        return _HEAD
+    if quantity.startswith(("trunk.", "chest.", "spine.")):
+        return _SPINE | ({"pelvis"} | _LEGS if quantity.startswith("trunk.") and quantity != "trunk.twist" else set())
+    if quantity.startswith(("pelvis", "weight", "balance", "feet", "symmetry.legs")) or family == "natural":
+        return _BALANCE
+    out: frozenset[str] = frozenset()
+    for name in (head, other) if family in ("pair", "contact") else (head,):
+        for s in SIDES:
+            if name.startswith(f"{s}_") and name.partition(".")[0].removeprefix(f"{s}_") not in ("shoulder", "hip"):
+                arm = any(w in name for w in ("hand", "arm", "elbow", "palm", "wrist"))
+                out |= _limb(s, _ARM if arm else _LEG)
+    if family == "contact" and any(w in head for w in ("hand", "elbow")):
+        out = frozenset(j for j in out if j.split("_")[-1] in _ARM)  # a hand goes to the knee, not the knee to the hand
+    if quantity.startswith("wrists"):
+        out = _limb("left", _ARM) | _limb("right", _ARM)
+    if quantity.startswith("knees"):
+        out = _LEGS
+    if ".raise" in quantity:
+        out = frozenset({quantity.split(".")[0].replace("shoulder", "collar")})
+    if family == "collar":
+        out = frozenset({quantity.split("_")[0] + "_collar"})
+    return out or _BALANCE | _SPINE
+
+
+# -- relative changes --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Step:
+    """``quantity`` (``{s}`` = side) goes by ``amount``; ``limit`` is as far as it can go."""
+
+    quantity: str
+    amount: float
+    limit: float
+
+
+def _s(quantity: str, amount: float, limit: float) -> _Step:
+    return _Step(quantity, amount, limit)
+
+
+_L: Final = r"(?:(left|right|both) )?"
+_UPWARD: Final = r"(?:raise|lift|bring up|move up|put up|higher)"
+_DOWNWARD: Final = r"(?:lower|drop|bring down|move down|put down)"
+_MOVE: Final = r"(?:move|bring|push|pull|swing|stretch|reach|extend|put|shift|take)"
+_RULES: Final[tuple[tuple[str, tuple[_Step, ...]], ...]] = (
+    # arms and hands
+    (rf"{_UPWARD} {_L}(?:upper )?arms?|{_L}arms? (?:raise |up )?(?:up|higher)", (_s("{s}_arm.up", -32, 4),)),
+    (rf"{_DOWNWARD} {_L}(?:upper )?arms?|{_L}arms? (?:lower|down)", (_s("{s}_arm.up", 32, 172),)),
+    (rf"{_UPWARD} {_L}elbows?|{_L}elbows? (?:up|higher)", (_s("{s}_upper_arm.up", -28, 8),)),
+    (rf"{_DOWNWARD} {_L}elbows?|{_L}elbows? (?:lower|down)", (_s("{s}_upper_arm.up", 28, 170),)),
+    (rf"{_UPWARD} {_L}hands?|{_L}hands? (?:up|higher)", (_s("{s}_hand.above_shoulder", 0.20, 0.62),)),
+    (rf"{_DOWNWARD} {_L}hands?|{_L}hands? (?:lower|down)", (_s("{s}_hand.above_shoulder", -0.20, -0.62),)),
+    (rf"{_MOVE} {_L}arms? (?:more |further |farther )?(?:forward|in front)|{_L}arms? (?:more |further |farther )forward",
+     (_s("{s}_arm.forward", -30, 5),)),
+    (rf"{_MOVE} {_L}arms? (?:more |further |farther )?(?:back|backward|behind)|{_L}arms? (?:more |further |farther )back",
+     (_s("{s}_arm.forward", 25, 150),)),
+    (rf"(?:{_MOVE}|spread|open) {_L}arms? (?:more |further |farther )?(?:out|outward|apart|wider|out to side|away)|spread arms|{_L}arms? wider",
+     (_s("{s}_arm.out", -28, 5),)),
+    (rf"{_MOVE} {_L}arms? (?:more |further )?(?:in|inward|closer|across|closer to body)", (_s("{s}_arm.out", 25, 150),)),
+    (rf"{_MOVE} {_L}hands? (?:more |further |farther )?forward", (_s("{s}_hand:{s}_shoulder.forward", 0.16, 0.5),)),
+    (rf"{_MOVE} {_L}hands? (?:more |further |farther )?(?:back|backward)",
+     (_s("{s}_hand:{s}_shoulder.forward", -0.16, -0.4),)),
+    (rf"{_MOVE} {_L}hands? (?:more |further )?(?:out|outward|away|apart|further apart)|hands (?:further|wider) apart",
+     (_s("{s}_hand:{s}_shoulder.side", 0.16, 0.5),)),
+    (rf"{_MOVE} {_L}hands? (?:more )?(?:in|inward|together|closer|closer together)", (_s("{s}_hand:{s}_shoulder.side", -0.14, -0.4),)),
+    # bends
+    (rf"(?:un ?bend|straighten|extend|stretch) (?:out )?{_L}(?:arms?|elbows?)|{_L}(?:arms?|elbows?) straighter",
+     (_s("{s}_elbow", 35, 176),)),
+    (rf"(?:bend|bent|flex|curl) {_L}(?:arms?|elbows?)|{_L}(?:arms?|elbows?) (?:more )?bent", (_s("{s}_elbow", -32, 40),)),
+    (rf"(?:un ?bend|straighten|extend|stretch) (?:out )?{_L}(?:legs?|knees?)|{_L}(?:legs?|knees?) straighter",
+     (_s("{s}_knee", 35, 177),)),
+    (rf"(?:bend|bent|flex) {_L}(?:legs?|knees?)|{_L}(?:legs?|knees?) (?:more )?bent", (_s("{s}_knee", -32, 35),)),
+    # legs
+    (rf"{_UPWARD} {_L}(?:legs?|knees?|thighs?)|{_L}(?:legs?|knees?) (?:up|higher)", (_s("{s}_thigh.up", -28, 45),)),
+    (rf"{_DOWNWARD} {_L}(?:legs?|knees?|thighs?)|{_L}(?:legs?|knees?) (?:lower|down)", (_s("{s}_thigh.up", 28, 177),)),
+    (rf"{_UPWARD} {_L}(?:foot|feet)|{_L}foot (?:up|higher)", (_s("{s}_foot@ground", 0.15, 0.9),)),
+    (rf"{_MOVE} {_L}legs? (?:more |further |farther )?(?:forward|in front)", (_s("{s}_leg.forward", -26, 10),)),
+    (rf"{_MOVE} {_L}legs? (?:more |further |farther )?(?:back|backward)", (_s("{s}_leg.forward", 20, 120),)),
+    (rf"{_MOVE} {_L}legs? (?:more |further |farther )?(?:out|outward|out to side|away)", (_s("{s}_leg.out", -22, 25),)),
+    (r"(?:spread|open|widen) (?:legs|feet|stance)|(?:legs|feet) (?:further|farther|wider|more) ?(?:apart)?|wider stance"
+     r"|(?:move|put|bring) (?:feet|legs) (?:further |farther |wider |more )?apart", (_s("left_foot:right_foot.distance", 0.22, 1.1),)),
+    (r"(?:close|narrow) (?:legs|feet|stance)|(?:bring|move|put) (?:legs|feet) (?:closer )?(?:together|closer)"
+     r"|(?:legs|feet) closer(?: together)?|narrower stance", (_s("left_foot:right_foot.distance", -0.2, 0.12),)),
+    (r"(?:squat|crouch|go|sink|get) (?:down )?(?:lower|deeper|down more)|bend knees more", (_s("pelvis.height", -0.14, 0.3),)),
+    (r"(?:stand|get|rise) (?:up )?(?:taller|higher|straighter)", (_s("pelvis.height", 0.12, 0.93),)),
+    # head
+    (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?left|(?:look|head|face) (?:more |further )?(?:to )?left",
+     (_s("head.yaw", 26, 75),)),
+    (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?right|(?:look|head|face) (?:more |further )?(?:to )?right",
+     (_s("head.yaw", -26, -75),)),
+    (r"tilt(?:ed)? head (?:more |further )?(?:to )?left|head tilted (?:more )?(?:to )?left", (_s("head.roll", 16, 40),)),
+    (r"tilt(?:ed)? head (?:more |further )?(?:to )?right|head tilted (?:more )?(?:to )?right", (_s("head.roll", -16, -40),)),
+    (r"(?:raise|lift) (?:head|chin|face)|(?:look|head|chin) (?:more |further )?(?:up|higher)|tilt(?:ed)? head (?:more |further )?(?:back|up)",
+     (_s("head.pitch", 22, 55),)),
+    (r"(?:lower|drop|bow) (?:head|chin|face)|(?:look|head|chin) (?:more |further )?(?:down|lower)|tilt(?:ed)? head (?:more |further )?(?:down|forward)",
+     (_s("head.pitch", -22, -60),)),
+    # trunk
+    (r"(?:lean|leaning|bend|bent|tilt|tip)(?: upper body| body| trunk| over| down)? (?:more |further |farther )?(?:forward|over|down)|upper body (?:more |further )?forward",
+     (_s("trunk.pitch", 18, 110),)),
+    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:back|backward)", (_s("trunk.pitch", -16, -50),)),
+    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:to )?left", (_s("trunk.lean", 14, 50),)),
+    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:to )?right", (_s("trunk.lean", -14, -50),)),
+    (r"(?:twist|turn|rotate)(?: upper body| shoulders| chest| trunk)? (?:more |further )?(?:to )?left", (_s("trunk.twist", 22, 55),)),
+    (r"(?:twist|turn|rotate)(?: upper body| shoulders| chest| trunk)? (?:more |further )?(?:to )?right", (_s("trunk.twist", -22, -55),)),
+    (r"arch(?: back)?", (_s("spine.bend", -18, -45),)),
+    (r"(?:round|curl|hunch)(?: back| spine| over)?", (_s("spine.bend", 20, 60),)),
+    (r"(?:shrug|raise) (?:(left|right|both) )?shoulders?", (_s("{s}_shoulder.raise", 0.035, 0.09),)),
+    (r"(?:drop|lower|relax) (?:(left|right|both) )?shoulders?", (_s("{s}_shoulder.raise", -0.03, -0.04),)),
+    (r"step forward left(?: foot| leg)?|(?:step|move|put) left foot (?:more |further )?forward", (_s("feet.stride", 0.25, 0.8),)),
+    (r"step forward right(?: foot| leg)?|(?:step|move|put) right foot (?:more |further )?forward", (_s("feet.stride", -0.25, -0.8),)),
+)  # fmt: skip
+_COMPILED: Final = tuple((re.compile(rf"\b(?:{p})\b"), steps) for p, steps in _RULES)
+_COMPARATIVE: Final = re.compile(
+    r"\b(?:more|higher|lower|further|farther|less|wider|closer|straighter|deeper|taller|slightly|bit|little|lot|much|again"
+    r"|by|degrees?|even|narrower|tiny|touch)\b"
+)
+_SMALL: Final = re.compile(r"\b(?:slightly|a bit|a little|a touch|a tad|somewhat|just a|a tiny)\b")
+_LARGE: Final = re.compile(r"\b(?:a lot|much|far|way|greatly|considerably|significantly)\b")
+_UTMOST: Final = re.compile(r"as \w+ as possible|all the way|completely|fully|to the maximum|\bmax\b|as far as")
+_DEGREES: Final = re.compile(r"(\d{1,3}) ?(?:°|degrees?|deg)\b")
+_LESS: Final = re.compile(r"\bless\b")
+_UNDO: Final = re.compile(r"^(?:please )?(?:undo|revert|go back|take (?:that|it) back|never ?mind|cancel (?:that|it))\b")
+_MIRROR: Final = re.compile(r"\b(?:mirror|flip|reverse)(?: (?:it|this|that|pose|left and right|sides|horizontally))?$|switch sides|swap sides|swap left and right|other way (?:a)?round")
+_SWAP: Final = re.compile(r"\b(?:switch|swap) (arms|legs|hands|feet)\b|^(?:no )?(?:now )?(?:with |use |on )?(?:the )?other (arm|leg|hand|foot|knee)(?: instead| please| now)?$")
+_COPY: Final = re.compile(r"\b(?:other|both) (arm|leg|hand|foot|knee)s?\b.*\b(?:too|as well|also|same)\b|\b(?:same|also)\b.*\b(?:other) (arm|leg|hand|foot|knee)\b")
+_TURN: Final = re.compile(r"^(?:turn|rotate|face|spin)(?: (?:body|whole body|around|whole pose|pose))? ?(?:to )?(left|right|around|back|backward)?(?: by)?(?: \d+ ?(?:degrees?|°|deg))?$")
+_WHOLE: Final = re.compile(r"\b(?:body|whole|around|entire|pose)\b")
+
+
+def edit(text: str, history: Sequence[Tensor]) -> Edited:
+    """Changes the last pose of ``history`` ((22, 3, 3) each, oldest first) as the words say."""
+    now = history[-1][: len(BODY_JOINTS)]
+    words = text.lower().strip().rstrip(".!?")
+    if _UNDO.search(words):
+        return Edited(history[-2] if len(history) > 1 else now, "undo", frozenset(BODY_JOINTS))
+    if _MIRROR.search(words):
+        return Edited(mirrored(now[None])[0], "mirror", frozenset(BODY_JOINTS))
+    for kind, pattern, change in (("copy", _COPY, _copy), ("swap", _SWAP, _swap)):
+        if m := pattern.search(words):
+            part = next(g for g in m.groups() if g)
+            joints = _ARM if part.startswith(("arm", "hand")) else _LEG
+            touched = _limb("left", joints) | _limb("right", joints)
+            return Edited(change(now, joints), "copy" if kind == "copy" else "swap", touched)
+    if (m := _TURN.match(re.sub(r"\b(?:the|your|his|her|their) ", "", words))) and (_WHOLE.search(words) or "face" in words):
+        return _turned(now, words, m[1] or "around")
+    return _changed(words, now)
+
+
+def _changed(words: str, now: Tensor) -> Edited:
+    asked, rest = Request(), []
+    posture = False
+    names: list[str] = []
+    for clause in re.split(r"[.;,]|\band\b|\bthen\b|\bbut\b", words):
+        if not clause.strip():
+            continue
+        relative = _relative(clause, now)
+        parsed = parse(clause)
+        absolute = parsed.request
+        wants_more = _COMPARATIVE.search(clause) is not None
+        already = not _unmet(now, absolute) if absolute.constraints else False
+        if relative is not None and (wants_more or not absolute.constraints or already):
+            asked += relative
+            names += [c.source for c in relative.constraints]
+        elif absolute.constraints or absolute.flags:
+            asked += absolute
+            names += list(parsed.statements)
+            posture = posture or any(POSECODES[c].group == "posture" for c in absolute.codes if c in POSECODES)
+        else:
+            rest.append(normal(clause))
+    if not asked.constraints:
+        return Edited(now, "nothing", rest="; ".join(r for r in rest if r))
+    if posture:
+        return _posture(now, asked, tuple(names), "; ".join(rest))
+    touched = frozenset[str]().union(*(_touched(c.quantity) for c in asked.constraints))
+    keep_ground = bool(touched & _BALANCE)
+    done = refine(now[None], asked, nearness=0.6, free=touched, keep_ground=keep_ground)
+    return Edited(done.matrot[0], "change", touched, tuple(dict.fromkeys(names)), done.unmet[0], "; ".join(rest))
+
+
+def _relative(clause: str, now: Tensor) -> Request | None:
+    """The constraints of a comparative clause, from what is measured now."""
+    plain = normal(re.sub(r"\b(?:a bit|a little|a lot|slightly|somewhat|even|again|by \d+ ?(?:degrees?|°|deg))\b", "", clause))
+    plain = re.sub(r"\b(?:much|bit|little|lot|further more|way)\b ?", "", plain).strip()
+    for pattern, steps in _COMPILED:
+        m = pattern.search(plain)
+        if m is None:
+            continue
+        side = next((g for g in m.groups() if g), "both")
+        sides = SIDES if side == "both" else (side,)
+        made: list[Constraint] = []
+        for step in steps:
+            for s in sides if "{s}" in step.quantity else ("",):
+                made.append(_stepped(step, s, clause, now))
+        return Request(tuple(made))
+    return None
+
+
+def _stepped(step: _Step, side: str, clause: str, now: Tensor) -> Constraint:
+    quantity = step.quantity.format(s=side)
+    amount, limit = step.amount, step.limit
+    if side == "right" and quantity.endswith(".side"):
+        amount, limit = -amount, -limit
+    value = float(measure(now[None], [quantity])[0, 0])
+    if _LESS.search(clause):
+        amount, limit = -amount * 0.8, value - 4 * amount
+    degrees = _DEGREES.search(clause)
+    if _UTMOST.search(clause):
+        goal = limit
+    elif degrees and QUANTITIES[quantity].unit == "deg":
+        goal = value + (float(degrees[1]) if amount > 0 else -float(degrees[1]))
+    else:
+        goal = value + amount * (0.5 if _SMALL.search(clause) else 1.9 if _LARGE.search(clause) else 1.0)
+    goal = min(goal, max(limit, value)) if amount > 0 else max(goal, min(limit, value))
+    half = 3.0 if QUANTITIES[quantity].unit == "deg" else 0.02
+    return Constraint(quantity, goal - half, goal + half, 1.5, f"{quantity} {'+' if amount > 0 else '-'}")
+
+
+def _unmet(now: Tensor, request: Request) -> bool:
+    names = [c.quantity for c in request.constraints]
+    values = measure(now[None], names)[0].tolist()
+    return any(not c.lo - 1e-3 <= v <= c.hi + 1e-3 for c, v in zip(request.constraints, values, strict=True))
+
+
+def _posture(now: Tensor, asked: Request, names: tuple[str, ...], rest: str) -> Edited:
+    """Another posture: legs, pelvis and spine begin anew from the starting pose that fits; arms and head stay as they are."""
+    body = choose_body(asked)
+    quat = rot.matrot_to_quat(now)
+    keep = [i for i, n in enumerate(BODY_JOINTS) if n in _HEAD or n.split("_")[-1] in _ARM]
+    body[keep] = quat[keep]
+    heading = measure(now[None], ["body.heading"])[0, 0] * (torch.pi / 180)
+    turn = rot.rotvec_to_quat(torch.stack([torch.zeros(()), heading, torch.zeros(())]))
+    body[0] = rot.quat_multiply(turn, body[0])
+    said = frozenset[str]().union(*(_touched(c.quantity) for c in asked.constraints if c.source not in POSTURES))
+    free = _BALANCE | _SPINE | said
+    done = refine(rot.quat_to_matrot(body)[None], asked, free=free)
+    return Edited(done.matrot[0], "posture", free, names, done.unmet[0], rest)
+
+
+POSTURES: Final = frozenset(c.name for c in POSECODES.values() if c.group == "posture")
+
+
+def _turned(now: Tensor, words: str, way: str) -> Edited:
+    degrees = _DEGREES.search(words)
+    angle = float(degrees[1]) if degrees else (180.0 if way in ("around", "back", "backward") else 90.0)
+    if _SMALL.search(words):
+        angle = 20.0
+    angle *= -1.0 if way == "right" else 1.0
+    turn = rot.rotvec_to_matrot(torch.tensor([0.0, angle * torch.pi / 180, 0.0]))
+    out = now.clone()
+    out[0] = turn @ out[0]
+    return Edited(out, "turn", frozenset({"pelvis"}), (f"body.heading {angle:+.0f}",))
+
+
+def _swap(now: Tensor, joints: Iterable[str]) -> Tensor:
+    """Left and right exchanged for one pair of limbs."""
+    other = mirrored(now[None])[0]
+    at = [INDEX[f"{s}_{j}"] for s in SIDES for j in joints]
+    out = now.clone()
+    out[at] = other[at]
+    return out
+
+
+def _copy(now: Tensor, joints: Iterable[str]) -> Tensor:
+    """The limb that is further from hanging straight is done on the other side as well."""
+    joints = tuple(joints)
+    rest = rot.quat_to_matrot(starts.body_quats()[0])
+    odd = {s: rot.geodesic_angle(now[(at := [INDEX[f"{s}_{j}"] for j in joints])], rest[at]).sum() for s in SIDES}
+    to = "right" if odd["left"] >= odd["right"] else "left"
+    at = [INDEX[f"{to}_{j}"] for j in joints]
+    out = now.clone()
+    out[at] = mirrored(now[None])[0][at]
+    return out
