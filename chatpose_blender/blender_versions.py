@@ -25,3 +25,64 @@ def select(pose_bone: "bpy.types.PoseBone", state: bool) -> None:
         pose_bone.select = state
     else:
         pose_bone.bone.select = state
+
+
+# -- animation: three generations ------------------------------------------------------------------------------------
+# 4.2, 4.3: Action.fcurves. 4.4, 4.5: slots, layers and channelbags, with Action.fcurves as an old view. From 5.0 on:
+# channelbags only.
+
+
+def has_slots() -> bool:
+    """Whether actions have slots (4.4)."""
+    import bpy
+
+    return "slots" in bpy.types.Action.bl_rna.properties
+
+
+def curve_holder(ob: "bpy.types.Object") -> "bpy.types.Action | bpy.types.ActionChannelbag | None":
+    """What holds the F-curves and groups that move an object: its action, or its slot's channelbag; None without."""
+    data = ob.animation_data
+    action = data.action if data is not None else None
+    if action is None or not has_slots():
+        return action
+    if data.action_slot is None:
+        return None
+    for layer in action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(data.action_slot)
+            if bag is not None:
+                return bag
+    return None
+
+
+def ensure_curve_holder(ob: "bpy.types.Object") -> "bpy.types.Action | bpy.types.ActionChannelbag":
+    """The same, made where it is missing, as inserting a key by hand would."""
+    import bpy
+
+    data = ob.animation_data or ob.animation_data_create()
+    if data.action is None:
+        data.action = bpy.data.actions.new(f"{ob.name}Action")
+    action = data.action
+    if not has_slots():
+        return action
+    if data.action_slot is None:
+        fitting = [slot for slot in action.slots if slot.target_id_type in ("OBJECT", "UNSPECIFIED")]
+        own = [slot for slot in fitting if slot.name_display == ob.name]
+        free = [slot for slot in fitting if not slot.users()]
+        data.action_slot = next(iter([*own, *free]), None) or action.slots.new(id_type="OBJECT", name=ob.name)
+    layer = action.layers[0] if action.layers else action.layers.new("Layer")
+    strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
+    return strip.channelbag(data.action_slot, ensure=True)
+
+
+def new_curve(
+    holder: "bpy.types.Action | bpy.types.ActionChannelbag", path: str, index: int, group: str
+) -> "bpy.types.FCurve":
+    """A new F-curve in a group."""
+    parameters = holder.fcurves.bl_rna.functions["new"].parameters
+    for word in ("group_name", "action_group"):  # from 5.0 on; 4.2 and 4.3
+        if word in parameters:
+            return holder.fcurves.new(path, index=index, **{word: group})
+    curve = holder.fcurves.new(path, index=index)  # 4.4 and 4.5: a channelbag's curves take no group
+    curve.group = holder.groups.get(group) or holder.groups.new(group)
+    return curve

@@ -1,0 +1,223 @@
+"""Keys, many at once: the curves that ``keyframe_insert`` would write, written by whole arrays. Knows no poses.
+
+    write(armature, frames, {"LeftArm": quats}, {"Hips": locations})
+
+The object's own action and slot are used, keys at other frames stay, each bone is keyed in its own rotation mode, and
+its curves go into a group of its name. Which curves hold the keys is ``blender_versions``' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import blender_versions
+from . import apply
+from .rotations import Array
+
+if TYPE_CHECKING:
+    import bpy
+
+_SAME_FRAME: Final = 0.01  # frames nearer than this are one key (Blender's BEZT_BINARYSEARCH_THRESH)
+_EASING: Final = {"back": 1.70158, "amplitude": 0.8, "period": 4.1}  # what Blender gives a key inserted by hand
+_HANDLES: Final = ("handle_left", "handle_right")
+
+
+class KeyframeError(ValueError):
+    """Keys that cannot be set. The text is for the artist."""
+
+
+def curves_of(ob: bpy.types.Object) -> list[bpy.types.FCurve]:
+    """The F-curves that move this object and its bones."""
+    holder = blender_versions.curve_holder(ob)
+    return list(holder.fcurves) if holder is not None else []
+
+
+def write(
+    armature: bpy.types.Object,
+    frames: Sequence[float],
+    rotations: Mapping[str, ArrayLike],
+    locations: Mapping[str, ArrayLike] | None = None,
+) -> int:
+    """Keys bones at ``frames`` (N, rising); -> how many curves were written.
+
+    ``rotations``: bone -> (N, 4) local quaternions; signs are chosen so that no key turns the long way, starting from
+    the key before. ``locations``: bone -> (N, 3) in the bone's own rest axes. Locked curves are left as they are.
+    """
+    at = np.asarray(frames, np.float64)
+    if not len(at) or not (rotations or locations):
+        return 0
+    if np.any(np.diff(at) < _SAME_FRAME):
+        raise KeyframeError("Two poses are to be keyed at one frame. Give each its own frame, in rising order.")
+    action = armature.animation_data.action if armature.animation_data else None
+    if action is not None and not action.is_editable:
+        raise KeyframeError(
+            f"The action '{action.name}' is linked from another file. Make it local to key poses into it."
+        )
+    holder = blender_versions.ensure_curve_holder(armature)
+    writer = _Writer(holder, at)
+    for name, quats in rotations.items():
+        bone = armature.pose.bones[name]
+        path = bone.path_from_id(apply.rotation_path(bone))
+        values = _in_mode(bone.rotation_mode, np.asarray(quats, np.float64), writer.before(path))
+        writer.put(path, values, name, "AUTO_YRGB" if bone.rotation_mode == "QUATERNION" else "AUTO_RGB")
+    for name, values in (locations or {}).items():
+        path = armature.pose.bones[name].path_from_id("location")
+        writer.put(path, np.asarray(values, np.float64), name, "AUTO_RGB")
+    armature.update_tag(refresh={"TIME"})
+    return writer.count
+
+
+def write_present(armature: bpy.types.Object, frame: float, bones: Iterable[str], moved: Iterable[str] = ()) -> int:
+    """Keys the pose that the bones have now at one frame; ``moved``: bones whose location is keyed too."""
+    pose_bones = armature.pose.bones
+    rotations = {name: [apply.get_quat(pose_bones[name])] for name in bones}
+    return write(armature, [frame], rotations, {name: [tuple(pose_bones[name].location)] for name in moved})
+
+
+class _Writer:
+    """Writes values at the same frames into many curves of one holder."""
+
+    def __init__(self, holder: bpy.types.Action | bpy.types.ActionChannelbag, frames: Array) -> None:
+        import bpy
+
+        self.holder = holder
+        self.frames = frames
+        self.count = 0
+        self.curves = {(curve.data_path, curve.array_index): curve for curve in holder.fcurves}
+        edit = bpy.context.preferences.edit
+        self.items = bpy.types.Keyframe.bl_rna.properties
+        wanted = {
+            "interpolation": edit.keyframe_new_interpolation_type,
+            "easing": "AUTO",
+            "handle_left_type": edit.keyframe_new_handle_type,
+            "handle_right_type": edit.keyframe_new_handle_type,
+            "type": bpy.context.scene.tool_settings.keyframe_type,
+        }
+        self.shape = {name: np.full(len(frames), self._number(name, word), np.int32) for name, word in wanted.items()}
+        for name, value in _EASING.items():
+            self.shape[name] = np.full(len(frames), value, np.float32)
+        self.unlike: list[str] | None = None
+        self.co = np.empty((len(frames), 2), np.float32)
+        self.co[:, 0] = frames
+
+    def _number(self, name: str, value: str | float) -> float:
+        """An attribute's value as foreach_set takes it."""
+        return self.items[name].enum_items[value].value if isinstance(value, str) else value
+
+    def before(self, path: str) -> Array | None:
+        """A path's values at the last key before our frames, else at the first after; None without keys."""
+        curves = []
+        while (curve := self.curves.get((path, len(curves)))) is not None:
+            curves.append(curve)
+        keys = [_read(c.keyframe_points, "co", len(c.keyframe_points), 2, np.float32)[:, 0] for c in curves]
+        keys = np.concatenate(keys) if keys else np.empty(0)
+        if not len(keys):
+            return None
+        earlier = keys[keys < self.frames[0] - _SAME_FRAME]
+        at = float(earlier.max() if len(earlier) else keys.min())
+        return np.array([curve.evaluate(at) for curve in curves])
+
+    def put(self, path: str, values: Array, group: str, color_mode: str) -> None:
+        """Keys a property: (N, k), one curve for each of its k numbers."""
+        for index in range(values.shape[1]):
+            curve = self.curves.get((path, index))
+            if curve is None:
+                curve = blender_versions.new_curve(self.holder, path, index, group)
+                curve.color_mode = color_mode
+                self.curves[path, index] = curve
+            elif curve.lock:
+                continue
+            if len(curve.keyframe_points):
+                self._merge(curve, values[:, index])
+            else:
+                self._fill(curve, values[:, index])
+            curve.update()  # sorts, and sets the automatic handles
+            self.count += 1
+
+    def _fill(self, curve: bpy.types.FCurve, values: Array) -> None:
+        points = curve.keyframe_points
+        points.add(len(values))
+        if self.unlike is None:
+            self.unlike = self._unlike(points[0])
+        self.co[:, 1] = values
+        flat = self.co.ravel()
+        points.foreach_set("co", flat)
+        for name in self.unlike:
+            points.foreach_set(name, flat if name in _HANDLES else self.shape[name])
+
+    def _unlike(self, fresh: bpy.types.Keyframe) -> list[str]:
+        """What a newly added key does not have as we want it: writing the rest as well would cost half the time."""
+        unlike = [name for name, wanted in self.shape.items() if self._number(name, getattr(fresh, name)) != wanted[0]]
+        types = [self.shape[f"{handle}_type"][0] for handle in _HANDLES]
+        automatic = {self._number("handle_left_type", word) for word in ("AUTO", "AUTO_CLAMPED")}
+        return unlike if automatic.issuperset(types) else [*_HANDLES, *unlike]  # update() places automatic handles
+
+    def _merge(self, curve: bpy.types.FCurve, values: Array) -> None:
+        """Keys at our frames take the new value and keep their shape; the others stay; new ones are added."""
+        points = curve.keyframe_points
+        count = len(points)
+        co, *handles = (_read(points, name, count, 2, np.float32) for name in ("co", *_HANDLES))
+        kept = {name: _read(points, name, count, 1, wanted.dtype)[:, 0] for name, wanted in self.shape.items()}
+        nearest = np.abs(co[:, :1] - self.frames).argmin(0)  # (N,) the key nearest to each of our frames
+        there = np.abs(co[nearest, 0] - self.frames) < _SAME_FRAME
+        change = (values[there] - co[nearest[there], 1]).astype(np.float32)
+        for table in (co, *handles):
+            table[nearest[there], 1] += change
+        if there.all():
+            order = np.arange(count)
+            new = np.empty((0, 2), np.float32)
+        else:
+            new = np.stack([self.frames, values], -1).astype(np.float32)[~there]
+            order = np.argsort(np.concatenate([co[:, 0], new[:, 0]]), kind="stable")
+            points.add(len(new))
+        for name, table in zip(("co", *_HANDLES), (co, *handles), strict=True):
+            points.foreach_set(name, np.concatenate([table, new])[order].ravel())
+        for name, old in kept.items() if len(new) else ():
+            points.foreach_set(name, np.concatenate([old, self.shape[name][: len(new)]])[order])
+
+
+def _read(points: object, name: str, count: int, width: int, kind: type) -> Array:
+    table = np.empty(count * width, kind)
+    points.foreach_get(name, table)  # type: ignore[attr-defined]
+    return table.reshape(count, width)
+
+
+def _in_mode(mode: str, quats: Array, before: Array | None) -> Array:
+    """(N, 4) quaternions as (N, 3 or 4) values of a rotation mode, each as near as can be to the one before."""
+    if mode == "QUATERNION":
+        return _continuous(quats, before if before is not None and len(before) == 4 else None)
+    if mode == "AXIS_ANGLE":
+        return _axis_angles(_continuous(quats, None))
+    from mathutils import Euler, Quaternion
+
+    last = Euler(before, mode) if before is not None and len(before) == 3 else None
+    eulers = np.empty((len(quats), 3))
+    for i, quat in enumerate(quats):
+        last = Quaternion(quat).to_euler(mode, last) if last is not None else Quaternion(quat).to_euler(mode)
+        eulers[i] = last
+    return eulers
+
+
+def _continuous(quats: Array, before: Array | None) -> Array:
+    """Signs flipped so that each quaternion is on the side of the one before."""
+    chain = quats if before is None else np.concatenate([before[None], quats])
+    signs = np.where((chain[1:] * chain[:-1]).sum(-1) < 0, -1.0, 1.0)
+    signs = np.cumprod(signs)
+    return quats * (signs if before is not None else np.concatenate([[1.0], signs]))[:, None]
+
+
+def _axis_angles(quats: Array) -> Array:
+    """(N, 4) angle and axis from quaternions continuous in sign: the angle runs on past half a turn, no axis flips."""
+    length = np.linalg.norm(quats[:, 1:], axis=1)
+    angle = np.unwrap(2 * np.arctan2(length, quats[:, 0]), period=4 * np.pi)
+    turning = length > 1e-6
+    axes = np.where(turning[:, None], quats[:, 1:] / np.maximum(length, 1e-6)[:, None], 0.0)
+    for i in range(len(axes)):  # where nothing turns, the axis of the key before
+        if not turning[i]:
+            axes[i] = axes[i - 1] if i and axes[i - 1].any() else (0.0, 1.0, 0.0)
+    flip = np.concatenate([[1.0], np.cumprod(np.where((axes[1:] * axes[:-1]).sum(-1) < 0, -1.0, 1.0))])
+    return np.concatenate([(angle * flip)[:, None], axes * flip[:, None]], -1)
