@@ -9,7 +9,7 @@ from bpy.props import IntProperty, StringProperty
 from .. import blender_versions, conversation
 from ..client.contract import ContractError, Pose
 from ..properties import APPLY_NAMES, ApplySettings
-from ..rig import apply, posing, smplx
+from ..rig import apply, keyframes, posing, smplx
 from . import targets
 
 
@@ -78,7 +78,10 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
         if not done.bones:
             self.report({"WARNING"}, "No bone changed: the pose says nothing of this part")
         elif self.insert_key or context.scene.tool_settings.use_keyframe_insert_auto:
-            insert_keys(armature, done.bones)
+            try:
+                insert_keys(context, armature, done.bones)
+            except keyframes.KeyframeError as error:  # the pose is there all the same
+                self.report({"WARNING"}, str(error))
         if self.prompt:
             conversation.add_answer(
                 armature, prompt=self.prompt, text=self.text, pose=self.pose, seed=self.seed, model=self.model
@@ -109,19 +112,24 @@ class CHATPOSE_OT_key_pose(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
         bones = tuple(dict.fromkeys(bone for owned in posing.bones_by_joint(armature).values() for bone in owned))
-        insert_keys(armature, bones)
+        try:
+            insert_keys(context, armature, bones)
+        except keyframes.KeyframeError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
         self.report({"INFO"}, f"Keyed {len(bones)} bones at frame {context.scene.frame_current}")
         return {"FINISHED"}
 
 
-def insert_keys(armature: bpy.types.Object, bones: Iterable[str]) -> None:
-    """Keys bones at the current frame: rotation in their own mode, and location for the bone that carries the body."""
+def insert_keys(context: bpy.types.Context, armature: bpy.types.Object, bones: Iterable[str]) -> None:
+    """Keys bones at the current frame: rotation in their own mode, and location for the bone that carries the body.
+
+    Raises KeyframeError, as for an action that is linked from another file.
+    """
     mover = posing.moving_bone(armature)
-    for name in bones:
-        bone = armature.pose.bones[name]
-        bone.keyframe_insert(apply.rotation_path(bone), group=name)
-        if name == mover:
-            bone.keyframe_insert("location", group=name)
+    names = tuple(bones)
+    moved = [mover] if mover in names else []
+    keyframes.write_present(armature, context.scene.frame_current, names, moved)
 
 
 def _joints(armature: bpy.types.Object, part: str) -> frozenset[str] | None:

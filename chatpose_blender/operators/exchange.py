@@ -5,10 +5,12 @@ import json
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from ..rig import pose_files, posing
+from ..rig import keyframes, pose_files, posing
 from . import targets
 from .apply_pose import ApplySettings, settings_of
 from .motion import key_motion
+
+_ERRORS = (pose_files.PoseFileError, keyframes.KeyframeError, *posing.RigError)
 
 
 class _OnCharacter:
@@ -45,7 +47,7 @@ class CHATPOSE_OT_save_pose(_OnCharacter, bpy.types.Operator):
             path += ".npz"
         try:
             pose_files.save(path, posing.read(targets.target(context)))
-        except (pose_files.PoseFileError, *posing.RigError) as error:
+        except _ERRORS as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, f"Saved {bpy.path.basename(path)}")
@@ -76,7 +78,7 @@ class CHATPOSE_OT_load_pose(_OnCharacter, bpy.types.Operator):
         try:
             motion = pose_files.load(bpy.path.abspath(self.filepath))
             return _apply(self, context, armature, motion, self.first_frame)
-        except (pose_files.PoseFileError, *posing.RigError) as error:
+        except _ERRORS as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
 
@@ -109,7 +111,7 @@ class CHATPOSE_OT_paste_pose(_OnCharacter, bpy.types.Operator):
         try:
             motion = pose_files.from_json_text(context.window_manager.clipboard)
             return _apply(self, context, armature, motion, context.scene.frame_current)
-        except (pose_files.PoseFileError, *posing.RigError) as error:
+        except _ERRORS as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
 

@@ -12,7 +12,7 @@ from bpy.props import IntProperty, StringProperty
 from .. import preferences, session
 from ..client.contract import DenoiseRequest, InterpolateRequest, Pose, PoseRequest, Result
 from ..properties import ApplySettings
-from ..rig import apply, motions, pose_files, posing
+from ..rig import apply, keyframes, motions, pose_files, posing
 from . import targets
 from .apply_pose import options_of
 from .pose import can_ask, found
@@ -30,7 +30,10 @@ def key_motion(
     settings: ApplySettings,
     **changes: object,
 ) -> None:
-    """Keys a motion on a rig, one pose for each frame number, and leaves the scene at its frame. Raises RigError."""
+    """Keys a motion on a rig, one pose for each frame number, and leaves the scene at its frame.
+
+    Raises posing.RigError, and KeyframeError for frames or an action that cannot be keyed.
+    """
     options = replace(options_of(armature, settings), strength=1.0, **changes)
     tracks = motions.plan(armature, motion, options)
     if tracks.location is not None and len(motion) <= EXACT_FRAMES and motion.transl is None:
@@ -41,8 +44,6 @@ def key_motion(
 
 def write_keys(armature: bpy.types.Object, tracks: motions.Tracks, frames: Sequence[int]) -> None:
     """Keys tracks in each bone's own rotation mode."""
-    from ..rig import keyframes
-
     location = {} if tracks.location is None else {tracks.mover: tracks.location}
     keyframes.write(armature, frames, tracks.rotations, location)
 
@@ -89,7 +90,7 @@ class CHATPOSE_OT_key_poses(bpy.types.Operator):
             keys = [(int(key["frame"]), Pose.from_json(key["pose"])) for key in json.loads(self.poses)]
             motion = motion_of([pose for _, pose in keys])
             key_motion(context, armature, motion, [frame for frame, _ in keys], context.scene.chatpose)
-        except posing.RigError as error:
+        except (keyframes.KeyframeError, *posing.RigError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -113,8 +114,8 @@ _BEAT = re.compile(r"(?:^|[,;\n])\s*(?:frame\s*)?(\d+)\s*[:=]\s*", re.IGNORECASE
 def parse_beats(text: str) -> list[tuple[int, str]]:
     """``1: standing, 20: crouches; 32: leaps`` -> [(1, "standing"), ...]; [] where no line begins with a frame."""
     marks = list(_BEAT.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    beats = [(int(mark[1]), text[mark.end() : end].strip(" ,;\n")) for mark, end in zip(marks, ends, strict=True)]
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    beats = [(int(mark[1]), text[mark.end() : end].strip(" ,;\n")) for mark, end in zip(marks, ends, strict=False)]
     return [(frame, words) for frame, words in beats if words]
 
 
@@ -302,8 +303,6 @@ class CHATPOSE_OT_smooth_motion(bpy.types.Operator):
 
 def key_frames(armature: bpy.types.Object) -> list[int]:
     """The frames at which the rig's bones have keys, in order."""
-    from ..rig import keyframes
-
     curves = (curve for curve in keyframes.curves_of(armature) if curve.data_path.startswith("pose.bones"))
     return sorted({round(point.co[0]) for curve in curves for point in curve.keyframe_points})
 

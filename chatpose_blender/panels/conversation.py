@@ -10,7 +10,7 @@ from .sidebar import ChildPanel, draw_text
 class CHATPOSE_UL_messages(bpy.types.UIList):
     bl_idname = "CHATPOSE_UL_messages"
 
-    def draw_item(  # noqa: PLR0917 - Blender's signature
+    def draw_item(
         self, context, layout, data, item, icon, active_data, active_property
     ) -> None:
         """One line: who, the words' beginning, and the star."""

@@ -8,7 +8,7 @@ from .sidebar import ChildPanel
 class CHATPOSE_UL_beats(bpy.types.UIList):
     bl_idname = "CHATPOSE_UL_beats"
 
-    def draw_item(  # noqa: PLR0917 - Blender's signature
+    def draw_item(
         self, context, layout, data, item, icon, active_data, active_property
     ) -> None:
         """One line: frame and what happens."""
