@@ -20,9 +20,12 @@ _SINGLE: Final = 4  # letters: a one-word name shorter than this is only found w
 
 @dataclass(frozen=True)
 class Found:
-    """``entry`` (already mirrored if the words named the other side); ``rest``: the words that are not its name."""
+    """``entry`` (already mirrored if the words named the other side); ``wording``: the words that name it; ``rest``:
+    the others.
+    """
 
     entry: Entry
+    wording: str
     rest: str
 
 
@@ -56,7 +59,7 @@ def find(text: str) -> Found | None:
     names = _names()
     bare = _LEAD.sub("", " ".join(words))
     if bare in names:
-        return Found(names[bare], "")
+        return Found(names[bare], bare, "")
     for length in range(len(words), 0, -1):
         for at in range(len(words) - length + 1):
             key = " ".join(words[at : at + length])
@@ -65,5 +68,5 @@ def find(text: str) -> Found | None:
             rest = words[:at] + words[at + length :]
             if length == 1 and (len(key) < _SINGLE or len(_LEAD.sub("", " ".join(rest) + " ").split()) > 0):
                 continue
-            return Found(names[key], " ".join(rest))
+            return Found(names[key], key, " ".join(rest))
     return None
