@@ -94,7 +94,7 @@ def main() -> None:
             f"| {a.ids == b.ids} | {math.degrees(float(apart)):.5f} |"
         )
     text = "\n".join(rows)
-    text += f"\n\nMedians of {ROUNDS} interleaved rounds, {torch.get_num_threads()} threads, float32; nothing is cached."
+    text += f"\n\nMedians of {ROUNDS} interleaved rounds, {torch.get_num_threads()} threads, float32; nothing cached."
     print(text)
     write_section("One forward", "`.venv/bin/python benchmarks/one_forward.py`\n\n" + text)
 

@@ -66,7 +66,7 @@ class PoseLMConfig:
         known = {f.name for f in fields(PoseLMConfig)}
         if set(data) - known:
             raise ModelFileError(
-                f"These weights were made by a newer ChatPose, which knows {', '.join(sorted(set(data) - known))}. Update it."
+                f"These weights were made by a newer ChatPose, which knows {', '.join(sorted(set(data) - known))}."
             )
         for key in ("codes", "names", "answers"):
             data[key] = tuple(data.get(key, ()))

@@ -7,6 +7,8 @@ pose hypotheses, the named pose's own solution and a plain start are refined; th
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,8 +18,9 @@ from torch import Tensor
 
 from .. import rotations as rot
 from ..pose import Pose
+from .edit import edit
 from .lexicon import Entry, entries, mirrored
-from .lexicon.lookup import find
+from .lexicon.lookup import Found, find, normal
 from .measure import measure
 from .parse import Parsed, parse
 from .refine import Refined, refine, solve
@@ -29,7 +32,30 @@ NAME_THRESHOLD: Final = 0.35  # the name head's, when the words say little else
 NAME_THRESHOLD_BESIDE: Final = 0.7  # and when the parser already understood most of them
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
+_ARM: Final = "elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder"
+_LEG: Final = "knee|hip|ankle|thigh|shin|leg|foot|toes|heel"
+_PARTS: Final = tuple(
+    (re.compile(pattern), part)
+    for pattern, part in (
+        (rf"(left_({_ARM})|hands|elbows|wrists|lowest_hand)", "left_arm"),
+        (
+            r"(right_(elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder)|hands|elbows|wrists|lowest_hand)",
+            "right_arm",
+        ),
+        (rf"(left|right)_({_LEG})|feet|knees|weight|balance|pelvis.height|seat", "legs"),
+        (r"head|gaze", "head"),
+        (r"symmetry.arms", "left_arm"),
+        (r"symmetry.legs", "legs"),
+    )
+)
+_SAME_POSE_DEG: Final = 0.5  # what float32 and the wire's rounding may do to one and the same pose
 _SAME_DEG: Final = 6.0  # candidates closer than this (mean over joints) count as one
+
+
+_POSTURE: Final = re.compile(  # quantities that tell standing from everything else
+    r"pelvis\.height|seat@|trunk\.up|pelvis\.(up|face_up)|chest\.|(left|right)_(knee|hand|shin|elbow|forearm)@ground"
+    r"|(upper_back|lower_back|belly|head|chest)@ground"
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +77,18 @@ def compose(
     *,
     asked: Mapping[str, float] | None = None,  # posecode -> probability
     named: Mapping[str, float] | None = None,  # lexicon name -> probability
+    current: Tensor | None = None,  # (22, 3, 3), the pose that the words may want changed
+    before: Sequence[Tensor] = (),  # earlier poses of the conversation, oldest first, for "undo"
     count: int = 1,
     seed: int = 0,
 ) -> Composed:
-    """Makes ``count`` poses for the words."""
+    """Makes up to ``count`` poses for the words; a change of the current pose is one pose."""
+    if current is not None:
+        last = bool(before) and _apart(before[-1], current) < _SAME_POSE_DEG
+        changed = edit(words, before if last else [*before, current])
+        if changed.kind != "nothing":
+            text = _sentence(changed.matrot, changed.unmet, "")
+            return Composed(changed.matrot[None], text, changed.unmet, "", Request())
     entry, request, understood = _meaning(words, asked or {}, named or {})
     if not request.constraints:
         return Composed(hypotheses[:count], _sentence(hypotheses[0], (), ""), (), "", request)
@@ -66,18 +100,57 @@ def compose(
 
 def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float]) -> tuple[Entry | None, Request, float]:
     """The named pose, everything that is asked for, and the share of the words that the parser understood."""
+    literal = parse(words)
     found = find(words)
-    literal = parse(words if found is None else found.rest)
-    understood = _share(literal)
-    entry = found.entry if found else None
-    if entry is None and named:
-        best = max(named, key=lambda n: named[n])
-        if named[best] >= (NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD):
-            entry = _by_name(best)
+    if found is not None and _adds(found, literal):
+        entry, literal = found.entry, parse(found.rest)
+        understood = 1.0 if not found.rest else _share(literal)
+    else:
+        entry, understood = None, _share(literal)
+        if named:
+            best = max(named, key=lambda n: named[n])
+            sure = NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD
+            entry = _by_name(best) if named[best] >= sure else None
     guess = [c for c, p in asked.items() if p >= CODE_THRESHOLD and c in POSECODES]
-    by_model = Request() if understood >= _UNDERSTOOD else _wish(read(";".join(guess)))
-    by_name = entry.versions[0] if entry else Request()
-    return entry, by_model + by_name + literal.request, understood
+    request = literal.request
+    if entry is not None:
+        request = _beside(entry.versions[0], request) + request
+    request = _beside(_wish(read(";".join(guess))), request) + request
+    return entry, request if _says_posture(request) else _standing() + request, understood
+
+
+def _says_posture(request: Request) -> bool:
+    """Whether anything is said of what the body stands, sits or lies on."""
+    return bool(request.flags) or any(_POSTURE.match(c.quantity) for c in request.constraints)
+
+
+@functools.cache
+def _standing() -> Request:
+    """People of whom nothing else is said stand."""
+    return read("?pelvis.height=0.78..1.2; ?feet@ground=..0.035; ?trunk.up=0..70; ?pelvis.up=0..50")
+
+
+def _adds(found: Found, literal: Parsed) -> bool:
+    """Whether the name says something that the parser did not understand, or is all that was written."""
+    if not found.rest or not literal.statements:
+        return True
+    name = set(normal(found.wording).split())
+    return bool(name & set(literal.rest.split()))
+
+
+def _beside(weaker: Request, stronger: Request) -> Request:
+    """What a weaker source says of those parts of the body of which the stronger one says nothing."""
+    spoken = {p for c in stronger.constraints for p in parts_of(c.quantity)}
+    kept = tuple(c for c in weaker.constraints if not parts_of(c.quantity) & spoken)
+    return replace(weaker, constraints=kept, codes=tuple(c for c in weaker.codes if c in {k.source for k in kept}))
+
+
+def parts_of(quantity: str) -> frozenset[str]:
+    """The parts of the body that a quantity measures: left_arm, right_arm, legs, trunk, head."""
+    first, _, second = quantity.partition(":")
+    named = [first.partition("@")[0]] + ([second.partition(".")[0]] if second else [])
+    parts = {part for name in named for pattern, part in _PARTS if pattern.match(name)}
+    return frozenset(parts or {"trunk"})
 
 
 def _share(parsed: Parsed) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..posecodes.lexicon import Entry, entries, mirrored
+from ..posecodes.lexicon.lookup import normal
 from ..posecodes.measure import measure, posecodes_hold
 from ..posecodes.refine import solve
 from ..posecodes.vocabulary import POSECODES
 
 _BATCH: Final = 24  # entries solved at a time
+_NEAR_SHARE: Final = 0.55  # of the words in either; more than this is a near paraphrase
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,21 @@ def all_entries() -> list[Entry]:
     return listed
 
 
+def without(listed: Sequence[Entry], prompts: Sequence[str]) -> list[Entry]:
+    """The entries less those wordings that share most of their words with a prompt that will be judged."""
+    judged = [set(normal(p).split()) for p in prompts]
+    kept: list[Entry] = []
+    for entry in listed:
+        wordings = tuple(w for w in entry.wordings if not _near(set(normal(w).split()), judged))
+        if wordings:
+            kept.append(replace(entry, wordings=wordings))
+    return kept
+
+
+def _near(words: set[str], judged: Sequence[set[str]]) -> bool:
+    return any(len(words & p) > _NEAR_SHARE * len(words | p) for p in judged)
+
+
 def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,)) -> list[NamedPose]:
     """Each entry's versions, solved once for each seed; solutions that miss several statements are left out."""
     jobs = [(i, version, seed) for i, e in enumerate(listed) for version in e.versions for seed in seeds]
@@ -103,8 +120,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``chatpose-server train lexicon``: solves the lexicon into one file for ``train poselm --named``."""
     parser = argparse.ArgumentParser(prog="chatpose-server train lexicon", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument(
+        "--exclude", type=Path, nargs="*", default=[], help="files of prompts (up to a '|') that no wording may come near"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="different solutions of each version")
     args = parser.parse_args(argv)
     seeds: list[int | None] = [None, *range(1, args.seeds)]
-    write_named(args.out, solve_entries(all_entries(), seeds), tuple(POSECODES))
+    lines = [line for file in args.exclude for line in file.read_text("utf-8").splitlines()]
+    held_out = [line.partition("|")[0] for line in lines]
+    listed = without(all_entries(), [p for p in held_out if p.strip() and not p.startswith("#")])
+    write_named(args.out, solve_entries(listed, seeds), tuple(POSECODES))
     return 0

@@ -47,7 +47,7 @@ def with_answers(answers, bias=None) -> PoseLM:
 
 
 def test_the_file_gives_the_model_that_was_trained(saved):
-    trained, token, head, *_ = tiny.trained_parts()
+    trained, _, head, *_ = tiny.trained_parts()
     header, state = read_trained(saved)
     built = build("tiny", tiny.backbone(), tiny.tokenizer(), header, state)
     ids = built.encode_conversation((), "she kneels")

@@ -1,0 +1,130 @@
+"""Words, guesses and names become poses that do what is asked; lookup finds names and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from chatpose_server.posecodes.compose import compose, parts_of
+from chatpose_server.posecodes.lexicon.lookup import find
+from chatpose_server.posecodes.measure import measure
+from chatpose_server.posecodes.refine import solve
+from chatpose_server.posecodes.vocabulary import QUANTITIES, read
+from chatpose_server.rotations import geodesic_angle
+
+NAMES = tuple(QUANTITIES)
+
+
+@pytest.fixture(scope="module")
+def hypotheses() -> torch.Tensor:
+    return solve(["standing; left_arm=down; right_arm=down", "standing; left_arm=out; right_arm=down"]).matrot
+
+
+def fits(matrot: torch.Tensor, line: str) -> list[str]:
+    """The statements that do not hold, with twice the vocabulary's tolerance."""
+    values = dict(zip(NAMES, measure(matrot[None])[0].tolist(), strict=True))
+    slack = {n: 2 * q.tolerance for n, q in QUANTITIES.items()}
+    return [
+        f"{c.source}: {values[c.quantity]:.2f}"
+        for c in read(line).constraints
+        if not c.lo - slack[c.quantity] <= values[c.quantity] <= c.hi + slack[c.quantity]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("kneeling on both knees, right arm up", "kneeling; right_arm=up"),
+        ("left hand on the left hip, looking to the right", "left_hand@hip; head=right; pelvis.height=0.7..1.2"),
+        ("sitting on the ground with straight legs", "seat@ground; left_knee=150..181; right_knee=150..181"),
+        ("a T-pose", "left_arm=out; right_arm=out"),
+    ],
+)
+def test_what_is_plainly_said_is_done(hypotheses, words, line):
+    made = compose(words, hypotheses)
+    assert fits(made.matrot[0], line) == []
+    assert made.text
+
+
+def test_model_codes_fill_in_what_the_parser_cannot_read(hypotheses):
+    made = compose("zxqv the blorb", hypotheses, asked={"left_arm=up": 0.9, "right_arm=up": 0.2})
+    assert fits(made.matrot[0], "left_arm=up") == []
+    assert fits(made.matrot[0], "right_arm=up") != []
+
+
+def test_plain_words_win_over_the_models_guess(hypotheses):
+    made = compose("left arm down, xyzzy, plugh and frobnicate", hypotheses, asked={"left_arm=up": 0.99})
+    assert fits(made.matrot[0], "left_arm=down") == []
+
+
+def test_a_name_that_the_model_means_is_used(hypotheses):
+    made = compose("zxqv the blorb", hypotheses, named={"t-pose": 0.8, "facepalm": 0.1})
+    assert made.named == "t-pose"
+    assert fits(made.matrot[0], "left_arm=out; right_arm=out") == []
+
+
+def test_candidates_differ_and_all_do_it(hypotheses):
+    made = compose("kneeling with the right arm up", hypotheses, count=4, seed=3)
+    assert len(made.matrot) == 4
+    for matrot in made.matrot:
+        assert fits(matrot, "left_knee@ground=..0.08; right_knee@ground=..0.08; right_hand.above_shoulder=0..") == []
+    assert torch.rad2deg(geodesic_angle(made.matrot[0], made.matrot[1])).mean() > 3
+
+
+def test_the_same_seed_gives_the_same_poses(hypotheses):
+    a, b = (compose("arms crossed", hypotheses, count=3, seed=5).matrot for _ in range(2))
+    assert torch.equal(a, b)
+
+
+def test_a_change_keeps_the_rest(hypotheses):
+    now = solve("kneeling; left_arm=out; right_arm=down").matrot[0]
+    made = compose("raise the right arm", hypotheses, current=now)
+    moved = torch.rad2deg(geodesic_angle(made.matrot[0], now))
+    assert fits(made.matrot[0], "right_hand.above_shoulder=0..") == []
+    assert moved[[1, 2, 4, 5, 16, 18]].max() < 10  # hips, knees, the left arm
+
+
+def test_undo_takes_the_pose_before(hypotheses):
+    first, second = hypotheses[0], hypotheses[1]
+    made = compose("undo", hypotheses, current=second, before=[first, second])
+    assert torch.equal(made.matrot[0], first)
+
+
+def test_what_cannot_be_is_said(hypotheses):
+    made = compose("standing straight, left hand on the left foot, right hand above the head", hypotheses)
+    assert made.unmet
+    assert "could not" in made.text
+
+
+@pytest.mark.parametrize(
+    ("words", "entry", "rest"),
+    [
+        ("Superhero landing!", "superhero landing", ""),
+        ("she does a superhero landing, looking left", "superhero landing", "she does a looking left"),
+        ("please make a T-pose", "t-pose", ""),
+    ],
+)
+def test_names_are_found(words, entry, rest):
+    found = find(words)
+    assert found is not None
+    assert (found.entry.name, found.rest) == (entry, rest)
+
+
+@pytest.mark.parametrize("words", ["a king kneels before the throne of nobody", "left elbow at 40 degrees", ""])
+def test_no_name_is_no_name(words):
+    assert find(words) is None
+
+
+@pytest.mark.parametrize(
+    ("quantity", "parts"),
+    [
+        ("left_elbow", {"left_arm"}),
+        ("left_hand:right_hand.distance", {"left_arm", "right_arm"}),
+        ("left_hand@right_knee", {"left_arm"}),
+        ("feet.width", {"legs"}),
+        ("head.yaw", {"head"}),
+        ("trunk.pitch", {"trunk"}),
+        ("pelvis.height", {"legs"}),
+    ],
+)
+def test_parts(quantity, parts):
+    assert parts_of(quantity) == parts
