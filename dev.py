@@ -16,6 +16,7 @@ Standard library only, Python 3.8 or newer. What a command needs (environments, 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,9 @@ def addon() -> int:
     python = environments.ensure(environments.server())
     with tempfile.TemporaryDirectory() as folder:
         making = [str(python), "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder]
-        subprocess.run([*making, str(ROOT / "server")], check=True)
+        # From a copy: setuptools leaves its build folder beside the sources.
+        copy = shutil.copytree(ROOT / "server", Path(folder, "server"), ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run([*making, str(copy)], check=True)
         print(build_addon.build(ROOT / "dist", next(Path(folder).glob("*.whl"))))
     return 0
 

@@ -22,7 +22,7 @@ from scripts import environments, server_process
 from scripts.environments import ROOT
 
 # Hard limits in seconds: several times what each part takes on two quiet cores, so only a hang meets them.
-LINT_LIMIT = 300
+LINT_LIMIT = 600
 SERVER_LIMIT = 1200
 ADDON_LIMIT = 600
 GUI_LIMIT = 900

@@ -95,7 +95,8 @@ def _make(environment: Environment) -> Path:
     if not _runs(environment.python, "import pip"):
         _create(environment.folder)
     if _missing(environment):
-        _pip(environment, "install", "-r", environment.lock)
+        # Compiling every module takes longer than everything else; Python compiles the few that are used.
+        _pip(environment, "install", "--no-compile", "-r", environment.lock)
     still = _missing(environment)
     if still:
         names = ", ".join(still)
@@ -230,7 +231,7 @@ def _pip(environment: Environment, *arguments: object) -> None:
     log = ROOT / ".cache" / "logs" / f"pip-{environment.folder.name.lstrip('.')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
-    with log.open("w", encoding="utf-8") as file, subprocess.Popen(
+    with log.open("a", encoding="utf-8") as file, subprocess.Popen(
         command, cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, encoding="utf-8", errors="replace",
     ) as process:  # fmt: skip

@@ -22,7 +22,7 @@ from typing import Iterator
 
 from scripts.environments import ROOT, DevError
 
-START_LIMIT = 180.0  # seconds until it is ready; about 5 on a quiet machine
+START_LIMIT = 300.0  # seconds until it is ready; about 5 on a quiet machine
 STOP_LIMIT = 20.0  # seconds for an orderly end
 
 

@@ -74,7 +74,7 @@ def run(chroot: Path, out: Path, *command: str, limit: int = 120) -> subprocess.
     )  # fmt: skip
 
 
-def run_window(chroot: Path, out: Path, script: str, settings: dict[str, str], limit: int = 240) -> WindowRun:
+def run_window(chroot: Path, out: Path, script: str, settings: dict[str, str], limit: int = 400) -> WindowRun:
     """Open Blender's window in the chroot and let `script` (a path in the project) drive it to its end.
 
     `settings` are environment variables that the script reads. A display that did not start is tried once more.

@@ -18,6 +18,7 @@ import gui_lib as gui
 
 MODULE = "bl_ext.user_default.chatpose"
 FRONT = Euler((math.radians(78), 0, math.radians(28)))  # the view: the body's front, a little from its left and above
+ANSWER_LIMIT = 120  # seconds; a quiet machine takes one
 MOVED = 0.05  # of a quaternion's component: about 6 degrees
 
 
@@ -74,10 +75,10 @@ def test():
     session = sys.modules[f"{MODULE}.session"]
     yield from gui.click(*(yield from gui.find_button(region, "chatpose.pose(")))
     assert session.current.work or apart(before, rotations()), "the Pose button began nothing"
-    end = time.monotonic() + 60
+    end = time.monotonic() + ANSWER_LIMIT
     last, longest = time.monotonic(), 0.0
     while session.current.work is not None:
-        assert time.monotonic() < end, f"no answer within 60 s; the panel says {session.current.work.stage!r}"
+        assert time.monotonic() < end, f"no answer in {ANSWER_LIMIT} s; the panel says {session.current.work.stage!r}"
         yield from gui.move(*over_view)
         yield 0.02
         longest, last = max(longest, time.monotonic() - last), time.monotonic()
