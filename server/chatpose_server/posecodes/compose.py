@@ -20,7 +20,7 @@ from .. import rotations as rot
 from ..pose import Pose
 from .edit import edit
 from .lexicon import Entry, entries, mirrored
-from .lexicon.lookup import Found, find, normal
+from .lexicon.lookup import Found, find, near, normal
 from .measure import measure
 from .parse import Parsed, parse
 from .refine import Refined, refine, solve
@@ -28,8 +28,9 @@ from .say import describe
 from .vocabulary import POSECODES, Request, read
 
 CODE_THRESHOLD: Final = 0.6  # the posecode head's probability from which a statement is taken to be asked
-NAME_THRESHOLD: Final = 0.35  # the name head's, when the words say little else
+NAME_THRESHOLD: Final = 0.35  # a named pose's score (below), when the words say little else
 NAME_THRESHOLD_BESIDE: Final = 0.7  # and when the parser already understood most of them
+_LIKENESS_WEIGHT: Final = 0.6  # of words in common with a wording, against the name head's probability
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
 _ARM: Final = "elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder"
@@ -106,17 +107,25 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
         entry, literal = found.entry, parse(found.rest)
         understood = 1.0 if not found.rest else _share(literal)
     else:
-        entry, understood = None, _share(literal)
-        if named:
-            best = max(named, key=lambda n: named[n])
-            sure = NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD
-            entry = _by_name(best) if named[best] >= sure else None
+        understood = _share(literal)
+        entry = _meant(words, named, NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD)
     guess = [c for c, p in asked.items() if p >= CODE_THRESHOLD and c in POSECODES]
     request = literal.request
     if entry is not None:
         request = _beside(entry.versions[0], request) + request
     request = _beside(_wish(read(";".join(guess))), request) + request
     return entry, request if _says_posture(request) else _standing() + request, understood
+
+
+def _meant(words: str, named: Mapping[str, float], sure: float) -> Entry | None:
+    """The named pose that the words mean, as the model says and as words in common say, if that is sure enough."""
+    score = dict(named)
+    for name, likeness in near(words).items():
+        score[name] = score.get(name, 0.0) + _LIKENESS_WEIGHT * likeness
+    if not score:
+        return None
+    best = max(score, key=lambda n: score[n])
+    return _by_name(best) if score[best] >= sure else None
 
 
 def _says_posture(request: Request) -> bool:

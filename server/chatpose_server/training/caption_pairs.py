@@ -23,7 +23,7 @@ from .named_poses import NamedPose, read_named
 from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
 from .poselm import Batch
 
-_SHARES: Final = {"whole": 0.28, "limbs": 0.22, "label": 0.04, "named": 0.43, "chat": 0.03}
+_SHARES: Final = {"whole": 0.24, "limbs": 0.19, "label": 0.03, "named": 0.51, "chat": 0.03}
 _POOL: Final = 6000  # poses measured at a time; refilled when used up
 _DULL: Final = re.compile(  # true of nearly every pose, or said by nobody
     r":|_thigh=along_body|=vertical$|_shin=|_foot=(up|down|forward|out|across|back|hor|over|along|ahead|behind)"

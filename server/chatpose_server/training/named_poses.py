@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="chatpose-server train lexicon", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument(
-        "--exclude", type=Path, nargs="*", default=[], help="files of prompts (up to a '|') that no wording may come near"
+        "--exclude", type=Path, nargs="*", default=[], help="files of prompts that no wording may come near"
     )
     parser.add_argument("--seeds", type=int, default=1, help="different solutions of each version")
     args = parser.parse_args(argv)

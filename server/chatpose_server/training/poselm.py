@@ -36,7 +36,7 @@ _ANGLE_WEIGHT: Final = 1.0
 _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
 _CODE_WEIGHT: Final = 0.01
-_NAME_WEIGHT: Final = 0.1
+_NAME_WEIGHT: Final = 0.25
 _SLICE: Final = 16  # rows in one forward; more only pads more on a CPU
 
 

@@ -36,7 +36,7 @@ from .priors_data import (
     read_sources,
     recombine,
 )  # fmt: skip
-from .priors_run import DATA_NOTICES, Run, revision, write_card
+from .priors_run import DATA_NOTICES, Run, command_line, revision, write_card
 
 PUBLISHED_NOISE: Final = (0.01, 0.05, 0.1, 0.25, 0.5)
 PUBLISHED_CANDIDATES: Final = 500
@@ -325,7 +325,7 @@ def main(argv: list[str] | None = None) -> int:
     started = time.process_time()
     model = train(poses, args.out, settings)
     card = {
-        "name": model.family, "command": " ".join(["chatpose-server train posendf", *(argv or sys.argv[1:])]),
+        "name": model.family, "command": command_line("posendf", args),
         "settings": settings.__dict__, "revision": revision(),
         "poses": {w: len(poses.split(w)) for w in ("train", "valid", "test", "unseen")},
         "cpu_seconds": round(time.process_time() - started), "parameters": sum(p.numel() for p in model.parameters()),

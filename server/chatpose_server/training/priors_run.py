@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import subprocess
@@ -80,7 +81,7 @@ class Run:
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, p in enumerate(self.parameters):
             tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in self.adam.state[p].items()}
-        tensors["generator"] = self.generator.get_state()
+        tensors["generator"], tensors["torch"] = self.generator.get_state(), torch.get_rng_state()
         tensors = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
         fresh = self.folder / "state.new.safetensors"
         save_file(tensors, fresh, {"step": str(self.step), "curves": json.dumps(self.curves)})
@@ -100,6 +101,8 @@ class Run:
             if state:
                 self.adam.state[p] = state
         self.generator.set_state(tensors["generator"])
+        if "torch" in tensors:  # dropout and the code's noise draw from torch's own
+            torch.set_rng_state(tensors["torch"])
         self.step = int(meta["step"])
         self.curves = {k: [(int(s), float(v)) for s, v in c] for k, c in json.loads(meta["curves"]).items()}
 
@@ -126,6 +129,12 @@ def draw_curves(curves: Mapping[str, Sequence[tuple[int, float]]], width: int = 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
     """The JSON that goes with weights: what made them, what they measure, whose data they were trained on."""
     path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def command_line(name: str, args: argparse.Namespace) -> str:
+    """The command that made the weights, without the names of somebody's folders."""
+    shown = {k: v for k, v in vars(args).items() if k not in ("data", "out")}
+    return f"chatpose-server train {name} --data FOLDER --out FOLDER " + " ".join(f"--{k} {v}" for k, v in shown.items())
 
 
 def revision() -> str:

@@ -26,7 +26,7 @@ from ..body.model import BodyModel, default_body
 from ..priors.checkpoints import vposer_state
 from ..priors.vposer import VPoser
 from .priors_data import DataError, PoseSet, add_noise, fill_unknown, geodesic_deg, mirrored, read_sources, recombine
-from .priors_run import DATA_NOTICES, Run, revision, write_card
+from .priors_run import DATA_NOTICES, Run, command_line, revision, write_card
 
 _VERTEX_WEIGHT: Final = 4.0
 _ROTATION_WEIGHT: Final = 2.0
@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> int:
     path = args.out / "vposer.safetensors"
     save_file(vposer_state(model), path, {"family": model.family})
     card = {
-        "name": model.family, "command": " ".join(["chatpose-server train vposer", *(argv or sys.argv[1:])]),
+        "name": model.family, "command": command_line("vposer", args),
         "settings": settings.__dict__, "revision": revision(),
         "poses": {w: len(poses.split(w)) for w in ("train", "valid", "test", "unseen")},
         "cpu_seconds": round(time.process_time() - started), "parameters": sum(p.numel() for p in model.parameters()),

@@ -1,8 +1,10 @@
-"""Finds named poses in what somebody wrote, word for word. Knows the lexicon's wordings; guesses nothing."""
+"""Finds named poses in what somebody wrote: word for word (``find``), and by rare words in common (``near``)."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -70,3 +72,86 @@ def find(text: str) -> Found | None:
                 continue
             return Found(names[key], key, " ".join(rest))
     return None
+
+
+_ENDINGS: Final = re.compile(r"(?:ies|ing|ed|es|er|s|e|y)$")
+_COMMON: Final = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "with",
+        "and",
+        "or",
+        "is",
+        "are",
+        "was",
+        "has",
+        "have",
+        "his",
+        "her",
+        "their",
+        "he",
+        "she",
+        "they",
+        "it",
+        "its",
+        "as",
+        "for",
+        "from",
+        "by",
+        "up",
+        "down",
+        "someone",
+        "somebody",
+        "person",
+        "man",
+        "woman",
+        "girl",
+        "boy",
+        "who",
+        "that",
+        "this",
+        "like",
+        "be",
+        "being",
+        "been",
+        "after",
+        "before",
+    ]
+)
+
+
+def _stems(text: str) -> frozenset[str]:
+    words = [w for w in normal(text).split() if w not in _COMMON]
+    return frozenset(_ENDINGS.sub("", w) if len(w) > _SINGLE else w for w in words)
+
+
+@lru_cache(maxsize=1)
+def _index() -> tuple[list[tuple[str, frozenset[str]]], dict[str, float]]:
+    wordings = [(entry.name, _stems(w)) for entry in entries() for w in entry.wordings]
+    counts = Counter(stem for _, stems in wordings for stem in stems)
+    rarity = {stem: math.log(len(wordings) / n) for stem, n in counts.items()}
+    return wordings, rarity
+
+
+def near(text: str) -> dict[str, float]:
+    """Entry name -> likeness in 0..1 of its nearest wording: the weight of the words in common, rare ones weighing
+    more, against the weight of all.
+    """
+    wordings, rarity = _index()
+    unseen = max(rarity.values())
+    words = _stems(text)
+    mine = sum(rarity.get(w, unseen) for w in words)
+    best: dict[str, float] = {}
+    for name, stems in wordings:
+        shared = sum(rarity[w] for w in words & stems)
+        if shared:
+            likeness = shared / math.sqrt(mine * sum(rarity[w] for w in stems))
+            best[name] = max(best.get(name, 0.0), likeness)
+    return best
