@@ -90,7 +90,10 @@ def ensure(environment: Environment) -> Path:
 
 
 def _make(environment: Environment) -> Path:
-    _say(f"Making the {environment.name} environment ({environment.download} the first time)")
+    if environment.python.exists():
+        _say(f"Bringing the {environment.name} environment up to date")
+    else:
+        _say(f"Making the {environment.name} environment ({environment.download} to download the first time)")
     (environment.folder / STAMP).unlink(missing_ok=True)
     if not _runs(environment.python, "import pip"):
         _create(environment.folder)
