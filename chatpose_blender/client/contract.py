@@ -264,7 +264,9 @@ class Capabilities:
         """Lenient: what is missing is unknown, not an error, so that an older server still poses."""
         caps = _mapping(data, "capabilities")
         tasks = caps.get("tasks")
-        names = frozenset(str(task) for task in tasks) if isinstance(tasks, Sequence | Mapping) else frozenset()
+        if isinstance(tasks, Mapping):  # task -> whether this installation can do it
+            tasks = [task for task, can in tasks.items() if can]
+        names = frozenset(str(task) for task in tasks) if isinstance(tasks, Sequence) else frozenset()
         model = caps.get("model")
         name = _text(model.get("name")) if isinstance(model, Mapping) else ""
         limits = caps.get("limits")

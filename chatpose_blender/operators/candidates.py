@@ -141,6 +141,7 @@ class CHATPOSE_OT_browse_candidates(_WhileBrowsing, bpy.types.Operator):
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Blender ends the operator itself, for example when the window closes."""
+        context.workspace.status_text_set(None)
         if session.current.browser is not None:
             _end(keep=False)
 

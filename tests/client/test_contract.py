@@ -104,6 +104,19 @@ def test_requests(request_, body):
     assert request_.to_json() == body
 
 
+@pytest.mark.parametrize(("request_", "body"), REQUESTS)
+def test_the_server_takes_our_requests(request_, body):
+    schemas = pytest.importorskip("chatpose_server.api.schemas")
+    pydantic = pytest.importorskip("pydantic")
+    task = pydantic.TypeAdapter(schemas.JobRequest).validate_python(request_.to_json(), strict=True)
+    assert task.task == body["task"]
+
+
+def test_capabilities_name_the_tasks_that_can_be_done():
+    capabilities = Capabilities.from_json({"tasks": {"pose": True, "describe": False}, "model": {"name": "m"}})
+    assert (capabilities.tasks, capabilities.model) == ({"pose"}, "m")
+
+
 def test_job_states():
     queued = JobStatus.from_json({"id": "a", "state": "queued", "position": 3, "fraction": None})
     assert (queued.position, queued.fraction, queued.finished) == (3, 0.0, False)
