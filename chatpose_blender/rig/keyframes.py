@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _SAME_FRAME: Final = 0.01  # frames nearer than this are one key (Blender's BEZT_BINARYSEARCH_THRESH)
 _EASING: Final = {"back": 1.70158, "amplitude": 0.8, "period": 4.1}  # what Blender gives a key inserted by hand
-_HANDLES: Final = ("handle_left", "handle_right")
+_HANDLES: Final = {"handle_left": -1.0, "handle_right": 1.0}  # frames from its key, where Blender puts a new one
 
 
 class KeyframeError(ValueError):
@@ -62,7 +62,9 @@ def write(
     for name, quats in rotations.items():
         bone = armature.pose.bones[name]
         path = bone.path_from_id(apply.rotation_path(bone))
-        values = _in_mode(bone.rotation_mode, np.asarray(quats, np.float64), writer.before(path))
+        before = writer.before(path)
+        before = np.array(getattr(bone, apply.rotation_path(bone))) if before is None else before
+        values = _in_mode(bone.rotation_mode, np.asarray(quats, np.float64), before)
         writer.put(path, values, name, "AUTO_YRGB" if bone.rotation_mode == "QUATERNION" else "AUTO_RGB")
     for name, values in (locations or {}).items():
         path = armature.pose.bones[name].path_from_id("location")
@@ -101,6 +103,7 @@ class _Writer:
         for name, value in _EASING.items():
             self.shape[name] = np.full(len(frames), value, np.float32)
         self.unlike: list[str] | None = None
+        self.automatic = edit.keyframe_new_handle_type in ("AUTO", "AUTO_CLAMPED")
         self.co = np.empty((len(frames), 2), np.float32)
         self.co[:, 0] = frames
 
@@ -147,14 +150,14 @@ class _Writer:
         flat = self.co.ravel()
         points.foreach_set("co", flat)
         for name in self.unlike:
-            points.foreach_set(name, flat if name in _HANDLES else self.shape[name])
+            points.foreach_set(name, self.shape[name])
+        if len(values) == 1 or not self.automatic:  # else update() places them
+            for name, side in _HANDLES.items():
+                points.foreach_set(name, np.add(self.co, (side, 0), dtype=np.float32).ravel())
 
     def _unlike(self, fresh: bpy.types.Keyframe) -> list[str]:
         """What a newly added key does not have as we want it: writing the rest as well would cost half the time."""
-        unlike = [name for name, wanted in self.shape.items() if self._number(name, getattr(fresh, name)) != wanted[0]]
-        types = [self.shape[f"{handle}_type"][0] for handle in _HANDLES]
-        automatic = {self._number("handle_left_type", word) for word in ("AUTO", "AUTO_CLAMPED")}
-        return unlike if automatic.issuperset(types) else [*_HANDLES, *unlike]  # update() places automatic handles
+        return [name for name, wanted in self.shape.items() if self._number(name, getattr(fresh, name)) != wanted[0]]
 
     def _merge(self, curve: bpy.types.FCurve, values: Array) -> None:
         """Keys at our frames take the new value and keep their shape; the others stay; new ones are added."""
@@ -167,17 +170,24 @@ class _Writer:
         change = (values[there] - co[nearest[there], 1]).astype(np.float32)
         for table in (co, *handles):
             table[nearest[there], 1] += change
-        if there.all():
-            order = np.arange(count)
-            new = np.empty((0, 2), np.float32)
-        else:
-            new = np.stack([self.frames, values], -1).astype(np.float32)[~there]
-            order = np.argsort(np.concatenate([co[:, 0], new[:, 0]]), kind="stable")
-            points.add(len(new))
-        for name, table in zip(("co", *_HANDLES), (co, *handles), strict=True):
-            points.foreach_set(name, np.concatenate([table, new])[order].ravel())
+        new = np.stack([self.frames, values], -1).astype(np.float32)[~there]
+        order = np.argsort(np.concatenate([co[:, 0], new[:, 0]]), kind="stable")
+        points.add(len(new))
+        for name, table in (("co", co), *zip(_HANDLES, handles, strict=True)):
+            added = np.add(new, (_HANDLES.get(name, 0.0), 0), dtype=np.float32)
+            points.foreach_set(name, np.concatenate([table, added])[order].ravel())
         for name, old in kept.items() if len(new) else ():
-            points.foreach_set(name, np.concatenate([old, self.shape[name][: len(new)]])[order])
+            table = np.concatenate([old, self.shape[name][: len(new)]])[order]
+            if name == "interpolation":
+                _follow(table, order >= count)
+            points.foreach_set(name, table)
+
+
+def _follow(interpolation: Array, added: Array) -> None:
+    """As in Blender, a key set among others interpolates as the key before it, or as the next where it is the first."""
+    if len(interpolation) > 2:
+        for i in np.flatnonzero(added):
+            interpolation[i] = interpolation[i - 1] if i else interpolation[~added][0]
 
 
 def _read(points: object, name: str, count: int, width: int, kind: type) -> Array:
@@ -186,28 +196,26 @@ def _read(points: object, name: str, count: int, width: int, kind: type) -> Arra
     return table.reshape(count, width)
 
 
-def _in_mode(mode: str, quats: Array, before: Array | None) -> Array:
+def _in_mode(mode: str, quats: Array, before: Array) -> Array:
     """(N, 4) quaternions as (N, 3 or 4) values of a rotation mode, each as near as can be to the one before."""
     if mode == "QUATERNION":
-        return _continuous(quats, before if before is not None and len(before) == 4 else None)
+        return _continuous(quats, before)
     if mode == "AXIS_ANGLE":
-        return _axis_angles(_continuous(quats, None))
+        return _axis_angles(_continuous(quats, quats[0]))
     from mathutils import Euler, Quaternion
 
-    last = Euler(before, mode) if before is not None and len(before) == 3 else None
+    last = Euler(before, mode)
     eulers = np.empty((len(quats), 3))
-    for i, quat in enumerate(quats):
-        last = Quaternion(quat).to_euler(mode, last) if last is not None else Quaternion(quat).to_euler(mode)
+    for i, quat in enumerate(quats.tolist()):
+        last = Quaternion(quat).to_euler(mode, last)
         eulers[i] = last
     return eulers
 
 
-def _continuous(quats: Array, before: Array | None) -> Array:
+def _continuous(quats: Array, before: Array) -> Array:
     """Signs flipped so that each quaternion is on the side of the one before."""
-    chain = quats if before is None else np.concatenate([before[None], quats])
-    signs = np.where((chain[1:] * chain[:-1]).sum(-1) < 0, -1.0, 1.0)
-    signs = np.cumprod(signs)
-    return quats * (signs if before is not None else np.concatenate([[1.0], signs]))[:, None]
+    chain = np.concatenate([before[None], quats])
+    return quats * np.cumprod(np.where((chain[1:] * chain[:-1]).sum(-1) < 0, -1.0, 1.0))[:, None]
 
 
 def _axis_angles(quats: Array) -> Array:

@@ -124,7 +124,7 @@ def _spider():
 
 
 def test_what_is_no_person_says_so():
-    with pytest.raises(RigMapError, match="not recognised as a person's. Choose them by hand"):
+    with pytest.raises(RigMapError, match="not recognised as a person"):
         recognise.plan(table(_spider()))
     with pytest.raises(RigMapError, match="no bones"):
         recognise.plan({})
