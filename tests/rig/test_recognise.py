@@ -29,7 +29,7 @@ WITHOUT_FINGERS = {"smpl", "blender", "biped", "one_spine_bone"}
         ("Bip001 R UpperArm", "r", "bip1upperarm"),
         ("f_index.01.L", "l", "findex1"),
         ("LUpLeg", "l", "upleg"),
-        ("ＨＥＡＤ", "", "head"),
+        ("\uff28\uff25\uff21\uff24", "", "head"),  # full-width letters
         ("calf_l", "l", "calf"),
         ("clavicle", "", "clavicle"),  # an l inside a word is no side
     ],
