@@ -57,6 +57,8 @@ _BALANCE: Final = _LEGS | {"pelvis"}
 def _touched(quantity: str) -> frozenset[str]:
     """The joints that a statement about a quantity gives leave to move."""
     family = QUANTITIES[quantity].family
+    if m := re.match(r"(left|right)_(?:upper_)?arm\.", quantity):
+        return _limb(m[1], ("collar", "shoulder"))
     head, _, other = quantity.partition("@" if "@" in quantity else ":")
     if family in ("gaze",) or quantity.startswith(("head.", "gaze.")):
         return _HEAD
@@ -140,8 +142,8 @@ _RULES: Final[tuple[tuple[str, tuple[_Step, ...]], ...]] = (
      r"|(?:move|put|bring) (?:feet|legs) (?:further |farther |wider |more )?apart", (_s("left_foot:right_foot.distance", 0.22, 1.1),)),
     (r"(?:close|narrow) (?:legs|feet|stance)|(?:bring|move|put) (?:legs|feet) (?:closer )?(?:together|closer)"
      r"|(?:legs|feet) closer(?: together)?|narrower stance", (_s("left_foot:right_foot.distance", -0.2, 0.12),)),
-    (r"(?:squat|crouch|go|sink|get) (?:down )?(?:lower|deeper|down more)|bend knees more", (_s("pelvis.height", -0.14, 0.3),)),
-    (r"(?:stand|get|rise) (?:up )?(?:taller|higher|straighter)", (_s("pelvis.height", 0.12, 0.93),)),
+    (r"(?:squat|crouch|go|sink|get) (?:down )?(?:lower|deeper|down more)|bend knees more", (_s("pelvis.height", -0.14, 0.3), _s("left_knee", -35, 35), _s("right_knee", -35, 35))),
+    (r"(?:stand|get|rise) (?:up )?(?:taller|higher|straighter)", (_s("pelvis.height", 0.12, 0.93), _s("left_knee", 35, 178), _s("right_knee", 35, 178))),
     # head
     (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?left|(?:look|head|face) (?:more |further )?(?:to )?left",
      (_s("head.yaw", 26, 75),)),
@@ -231,9 +233,31 @@ def _changed(words: str, now: Tensor) -> Edited:
     if posture:
         return _posture(now, asked, tuple(names), "; ".join(rest))
     touched = frozenset[str]().union(*(_touched(c.quantity) for c in asked.constraints))
-    keep_ground = bool(touched & _BALANCE)
-    done = refine(now[None], asked, nearness=0.6, free=touched, keep_ground=keep_ground)
+    whole = bool(touched & (_BALANCE | _SPINE))
+    wanted = asked + _staying(now, asked) if whole else asked
+    done = refine(now[None], wanted, nearness=0.6, free=touched, keep_ground=whole)
     return Edited(done.matrot[0], "change", touched, tuple(dict.fromkeys(names)), done.unmet[0], "; ".join(rest))
+
+
+_STAY: Final = ("trunk.pitch", "trunk.lean", "trunk.twist", "feet.width", "feet.stride", "left_foot.turnout",
+                "right_foot.turnout", "gaze.up")  # fmt: skip
+
+
+def _staying(now: Tensor, asked: Request) -> Request:
+    """Wishes that the trunk and the feet stay where nothing is said of them: legs could else bend by leaning."""
+    said = {c.quantity for c in asked.constraints}
+    moving = any("leg" in q or "foot" in q or "thigh" in q or q.startswith("feet") or "@ground" in q for q in said)
+    names = [n for n in _STAY if n not in said and not (moving and n.startswith(("feet", "left_", "right_")))]
+    if said & {"trunk.pitch", "spine.bend"} or "trunk.up" in said:
+        names = [n for n in names if n not in ("trunk.pitch", "gaze.up")]
+    if "pelvis.height" in said:
+        names = [n for n in names if n != "trunk.pitch"]  # who squats leans forward to keep the balance
+    values = measure(now[None], names)[0].tolist() if names else []
+    made: list[Constraint] = []
+    for n, v in zip(names, values, strict=True):
+        half = 4.0 if QUANTITIES[n].unit == "deg" else 0.03
+        made.append(Constraint(n, v - half, v + half, 0.7, "", False))
+    return Request(tuple(made))
 
 
 def _relative(clause: str, now: Tensor) -> Request | None:

@@ -141,14 +141,14 @@ _EVERYDAY: Final[Mapping[str, str]] = {
     "hugging knees|hug knees": "hands@shins", "hands above head|hands up|put hands up|hands raise|raise hands": "hands=above_head",
     # one arm or both
     "{arm} up|raise {arm}|{arm} raise|{arm} raise up|raise {arm} up|{arm} above head|{arm} raise above head|raise {arm} above head|{arm} high|{arm} in air|{arm} straight up|{arm} up high|put {arm} up|{arm} pointing up|{arm} stretched up|reach up {arm}|{arm} reaching up|{arm} raise high|{arm} raise in air|lift {arm}|lift {arm} up|{arm} stretched above head|raise {arm} straight up|stretch {arm} up|raise {arm} high":
-        "{s}_arm.up=0..50; {s}_hand=above_head",
-    "{arm} down|lower {arm}|{arm} lower|{arm} by side|{arm} at side|{arm} hanging down|{arm} relaxed at side|{arm} at sides|{arm} by sides|{arm} hanging|{arm} relaxed|put {arm} down|{arm} hanging at side|{arm} hanging by side|{arm} hanging loose": "{s}_arm=down",
+        "{s}_arm.up=0..50; {s}_hand=above_head; ?{s}_elbow=135..",
+    "{arm} down|lower {arm}|{arm} lower|{arm} by side|{arm} at side|{arm} hanging down|{arm} relaxed at side|{arm} at sides|{arm} by sides|{arm} hanging|{arm} relaxed|put {arm} down|{arm} hanging at side|{arm} hanging by side|{arm} hanging loose": "{s}_arm=down; ?{s}_elbow=135..",
     "{arm} forward|{arm} stretched forward|{arm} extended forward|stretch {arm} forward|extend {arm} forward|{arm} out in front|{arm} straight out in front|{arm} in front|{arm} straight forward|{arm} pointing forward|point {arm} forward|{arm} reaching forward|reach {arm} forward|raise {arm} forward|{arm} raise forward|hold {arm} out in front|{arm} stretched in front|{arm} extended in front|reach forward {arm}|{arm} stretched out in front|{arm} straight ahead|pointing forward {arm}|point forward {arm}":
-        "{s}_arm=forward",
-    "{arm} out|{arm} out to side|{arm} stretched out to side|{arm} stretched|{arm} extended out to side|{arm} spread|spread {arm}|{arm} spread wide|{arm} wide|{arm} extended to side|{arm} straight out to side|{arm} raise out to side|raise {arm} out to side|stretch {arm} out to side|extend {arm} out to side|{arm} out to sides|{arm} spread out|{arm} open wide|hold {arm} out to side|{arm} stretched out|t pose {arm}|{arm} out wide|extend {arm} out|spread {arm} wide|{arm} held out to side": "{s}_arm=out",
-    "{arm} back|{arm} backward|{arm} stretched backward|{arm} stretched back|{arm} extended back|{arm} extended backward|{arm} swung back|{arm} behind|stretch {arm} back|stretch {arm} backward|{arm} behind body|{arm} pulled back|{arm} reaching back|{arm} reaching behind": "{s}_arm=back",
-    "{arm} raise to shoulder height|raise {arm} to shoulder height|{arm} at shoulder height|{arm} horizontal|{arm} level|{arm} shoulder height|{arm} parallel to ground": "{s}_arm.vertical=75..91",
-    "{arm} raise diagonally|{arm} up out|{arm} raise out|{arm} in v": "{s}_arm=out_up",
+        "{s}_arm=forward; ?{s}_elbow=135..",
+    "{arm} out|{arm} out to side|{arm} stretched out to side|{arm} stretched|{arm} extended out to side|{arm} spread|spread {arm}|{arm} spread wide|{arm} wide|{arm} extended to side|{arm} straight out to side|{arm} raise out to side|raise {arm} out to side|stretch {arm} out to side|extend {arm} out to side|{arm} out to sides|{arm} spread out|{arm} open wide|hold {arm} out to side|{arm} stretched out|t pose {arm}|{arm} out wide|extend {arm} out|spread {arm} wide|{arm} held out to side": "{s}_arm=out; ?{s}_elbow=135..",
+    "{arm} back|{arm} backward|{arm} stretched backward|{arm} stretched back|{arm} extended back|{arm} extended backward|{arm} swung back|{arm} behind|stretch {arm} back|stretch {arm} backward|{arm} behind body|{arm} pulled back|{arm} reaching back|{arm} reaching behind": "{s}_arm=back; ?{s}_elbow=135..",
+    "{arm} raise to shoulder height|raise {arm} to shoulder height|{arm} at shoulder height|{arm} horizontal|{arm} level|{arm} shoulder height|{arm} parallel to ground": "{s}_arm.vertical=75..91; ?{s}_elbow=135..",
+    "{arm} raise diagonally|{arm} up out|{arm} raise out|{arm} in v": "{s}_arm=out_up; ?{s}_elbow=135..",
     "{hand} above head|{hand} raise|raise {hand}|{hand} up|{hand} in air|{hand} raise above head|raise {hand} above head|put {hand} up|{hand} high|lift {hand}|{hand} raise high": "{s}_hand=above_head",
     "{hand} in front of chest|{hand} at chest height|{hand} at chest|{hand} chest height|{hand} at chest level": "{s}_hand=chest_height; {s}_hand:{s}_shoulder.forward=0.08..",
     "{hand} at shoulder height|{hand} at shoulder level|{hand} shoulder height|{hand} raise to shoulder height|raise {hand} to shoulder height": "{s}_hand=shoulder_height",
@@ -371,8 +371,9 @@ def _without_contradictions(statements: list[str]) -> list[str]:
     """Each once; of two that exclude each other, the later one."""
     kept: dict[str, str] = {}
     for s in dict.fromkeys(statements):
-        name = expand(s)[0]
+        name = expand(s.lstrip("?"))[0]
         code = POSECODES.get(name)
         group = s if code is None or code.group in ("posture", code.name) else f"{code.group}|{code.subject}"
         kept[group if "=" in s and code is not None and code.terms else s] = s
-    return list(kept.values())
+    said = {c.quantity for s in kept.values() if not s.startswith("?") for c in read(s).constraints}
+    return [s for s in kept.values() if not (s.startswith("?") and s[1:].partition("=")[0] in said)]

@@ -22,7 +22,7 @@ from .. import rotations as rot
 from ..skeleton import BODY_JOINTS, INDEX
 from . import limits, starts
 from .measure import BodyView, measure, measure_view, penetration
-from .vocabulary import INF, QUANTITIES, SIGNED, Constraint, Request, read
+from .vocabulary import INF, QUANTITIES, SIDES, SIGNED, Constraint, Request, read
 
 _STEP: Final = 2e-3  # radians a degree of freedom is moved for its derivative: float32 angles are good to 1e-4 degrees
 _MAX_ITERATIONS: Final = 24
@@ -34,6 +34,7 @@ _PENETRATION_SCALE: Final = 0.02  # metres
 _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
 _PATIENCE: Final = 2.5  # a wish that is further off than this is given up rather than fought for
 _STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts less
+_FLOOR: Final = 0.5  # keeps directions that hardly matter from running away
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -67,8 +68,17 @@ def refine(
     each = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
     wished = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)] if keep_ground else each
     allowed = None if free is None else _allowed(frozenset(free))
-    solved, _ = _solve_cost(quat, wished, nearness, iterations, allowed)
-    return _report(quat, _try_harder(solved, each, wished, allowed), each)
+    begin, rows = _with_other_arms(quat, wished, free)
+    many, hopes = [each[i] for i in rows], [wished[i] for i in rows]
+    solved, cost = _solve_cost(begin, hopes, nearness, iterations, allowed)
+    solved = _try_harder(solved, many, hopes, allowed)
+    if len(rows) > len(quat):
+        _, unmet = _report_rows(rot.quat_to_matrot(solved), many)
+        worth = [3.0 * len(u) + 0.5 * min(float(c), 20.0) + 0.3 * (k >= len(quat))
+                 for k, (u, c) in enumerate(zip(unmet, cost, strict=True))]  # fmt: skip
+        best = {i: k for k, i in sorted(enumerate(rows), key=lambda ki: -worth[ki[0]])}
+        solved = solved[[best[i] for i in range(len(quat))]]
+    return _report(quat, solved, each)
 
 
 def solve(
@@ -310,7 +320,7 @@ def _solve_cost(
         if live.numel() == 0:
             break
         a = normal[live]
-        a = a + torch.diag_embed(damping[live, None] * (a.diagonal(dim1=-2, dim2=-1) + 0.02))
+        a = a + torch.diag_embed(damping[live, None] * (a.diagonal(dim1=-2, dim2=-1) + _FLOOR))
         step = -torch.linalg.solve(a, gradient[live])
         longest = step.abs().amax(-1, keepdim=True)
         trial[live] = u[live] + step * (0.6 / longest.clamp(min=0.6))  # at most 34 degrees at a time
@@ -331,6 +341,41 @@ def _arm_of(quantity: str) -> int:
     if quantity.startswith(("wrists", "symmetry", "lowest_hand")):
         return 2
     return {frozenset({"left"}): 0, frozenset({"right"}): 1}.get(frozenset(arms), 2)
+
+
+@torch.no_grad()
+def _with_other_arms(
+    quat: Tensor, requests: Sequence[Request], free: Collection[str] | None
+) -> tuple[Tensor, list[int]]:
+    """The poses, and after them those whose arms are far from what is asked again, begun from fitting arms.
+
+    A hand that must go from the hip to the head gets there by a natural way only from an arm that is already raised.
+    Returns (B + k, 22, 4) and for each its row.
+    """
+    rows = list(range(len(quat)))
+    problem = _problem(requests, 1.0)
+    of = [_arm_of(n) for n in problem.names]
+    if free is not None:
+        of = [a if a == 2 or f"{SIDES[a]}_elbow" in free else 2 for a in of]
+    if not any(a < 2 for a in of):
+        return quat, rows
+    library, more = starts.arm_quats(), quat.clone()
+    changed = torch.zeros(len(quat), dtype=torch.bool)
+    for side in (0, 1):
+        at = torch.tensor([a == side for a in of])
+        if not at.any():
+            continue
+        options = torch.cat([more[:, None], more[:, None].repeat(1, library.shape[1], 1, 1)], 1)
+        options[:, 1:, _ARM_JOINTS[side]] = library[side]
+        names = [n for n, a in zip(problem.names, of, strict=True) if a == side]
+        v = measure(rot.quat_to_matrot(options.flatten(0, 1)), names).unflatten(0, options.shape[:2])
+        c = _misfit(v, problem.lo[:, None, at], problem.hi[:, None, at], problem.weight[:, None, at])
+        c[:, 1:] += 0.7  # the arm as it is has the right of way
+        best = c.argmin(-1)
+        more = options[torch.arange(len(quat)), best]
+        changed |= best > 0
+    again = changed.nonzero().flatten().tolist()
+    return torch.cat([quat, more[again]]), rows + again
 
 
 def choose_body(request: Request) -> Tensor:
