@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -304,11 +304,10 @@ class Sources:
         return frozenset(name for name, _ in self.empty_model().named_parameters())
 
 
-def find_sources(
-    layout: Layout, clip: str | None = None, progress: Progress = no_progress
-) -> Sources:
+def find_sources(layout: Layout, clip: str | None = None, progress: Progress = no_progress) -> Sources:
     """Finds CLIP and checks every shape before a byte of weights is loaded. ``clip``: a folder or hub name instead of
-    the checkpoint's own ``mm_vision_tower``. Raises CheckpointFilesError.
+    the checkpoint's own ``mm_vision_tower``. A plain LLaVA without a pose head passes; see ``check_head``.
+    Raises CheckpointFilesError.
     """
     shapes = _shapes(layout.files)
     config = layout.config
@@ -340,19 +339,17 @@ def find_sources(
         clip_shapes = _shapes(clip_files)
         found |= {name: s for key, s in clip_shapes.items() if (name := clip_name(key, names)) is not None}
     head = {name: shape for name, shape in found.items() if name.startswith(_HEAD)}
-    _check_shapes(expected, found, head, model_config.text_config.hidden_size)
+    _check_shapes(expected, found)
     ignored = tuple(sorted(key for key, name in renamed.items() if name is None and not _SKIPPED.search(key)))
     return Sources(layout, model_config, projector, clip_folder, clip_files, head, ignored)
 
 
-def _check_shapes(
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, tuple[int, ...]],
-    head: Mapping[str, tuple[int, ...]],
-    hidden: int,
-) -> None:
-    first, last = head.get("head.layers.0.weight"), head.get("head.layers.2.weight")
-    if first is None or last is None or "head.layers.0.bias" not in head or "head.layers.2.bias" not in head:
+def check_head(sources: Sources) -> None:
+    """Raises CheckpointFilesError unless the checkpoint has a pose head that fits it."""
+    hidden = sources.model_config.text_config.hidden_size
+    shapes = sources.head_shapes
+    first, last = shapes.get("head.layers.0.weight"), shapes.get("head.layers.2.weight")
+    if first is None or last is None or "head.layers.0.bias" not in shapes or "head.layers.2.bias" not in shapes:
         raise CheckpointFilesError(
             "This is a LLaVA checkpoint without ChatPose's pose head (text_hidden_fcs); it cannot give poses. "
             f"The published weights are '{PUBLISHED_ID}'."
@@ -366,6 +363,9 @@ def _check_shapes(
         raise CheckpointFilesError(
             f"The pose head gives {last[0]} numbers, not {POSE_NUMBERS} (24 joints): it is of another program."
         )
+
+
+def _check_shapes(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in expected.items():
         if name not in found:
             part = "CLIP" if "vision_tower" in name else "The checkpoint"
@@ -390,15 +390,29 @@ def _shapes(files: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
-def write_converted(
-    sources: Sources, out: Path, progress: Progress = no_progress, *, source: str = "", dtype: torch.dtype | None = None
+def write_converted(sources: Sources, out: Path, progress: Progress = no_progress, *, source: str = "") -> None:
+    """Writes a checkpoint in our own layout: safetensors under the model's names, CLIP and head included."""
+    needed = sum(file.stat().st_size for file in (*sources.layout.files, *sources.clip_files))
+    folders = sources.layout.folder, sources.clip_folder
+    write_layout(out, sources.stream(), sources.layout.config, *folders, needed, progress, source=source)
+
+
+def write_layout(
+    out: Path,
+    weights: Iterable[tuple[str, Tensor]],
+    config: Mapping[str, Any],
+    tokenizer_folder: Path,
+    clip_folder: Path,
+    needed: int,
+    progress: Progress = no_progress,
+    *,
+    source: str = "",
 ) -> None:
-    """Writes our own layout into the new folder ``out``: safetensors under the model's names, CLIP and head included.
+    """Writes our own layout into the new folder ``out``. ``needed``: about how many bytes the weights take.
 
     Made under a temporary name and renamed when whole; on any error, a cancel included, nothing is left behind.
     Raises CheckpointFilesError when the disk has not enough room.
     """
-    needed = sum(file.stat().st_size for file in (*sources.layout.files, *sources.clip_files))
     out.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(out.parent).free
     if free < needed + _DISK_MARGIN:
@@ -410,16 +424,16 @@ def write_converted(
     shutil.rmtree(work, ignore_errors=True)
     try:
         (work / CLIP_DIR).mkdir(parents=True)
-        _write_weights(sources, work, needed, progress, dtype)
+        _write_weights(weights, work, needed, progress)
         for name in TOKENIZER_FILES:
-            if (sources.layout.folder / name).is_file():
-                shutil.copyfile(sources.layout.folder / name, work / name)
+            if (tokenizer_folder / name).is_file():
+                shutil.copyfile(tokenizer_folder / name, work / name)
         for name in ("config.json", "preprocessor_config.json"):
-            if (sources.clip_folder / name).is_file():
-                shutil.copyfile(sources.clip_folder / name, work / CLIP_DIR / name)
-        kept = {k: v for k, v in sources.layout.config.items() if k not in ("use_cache", "auto_map", "architectures")}
+            if (clip_folder / name).is_file():
+                shutil.copyfile(clip_folder / name, work / CLIP_DIR / name)
+        kept = {k: v for k, v in config.items() if k not in ("use_cache", "auto_map", "architectures")}
         (work / "config.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
-        mark = {"format": CONVERTED_FORMAT, "source": source or sources.layout.folder.name}
+        mark = {"format": CONVERTED_FORMAT, "source": source}
         (work / CONVERTED_FILE).write_text(json.dumps(mark, indent=1), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
@@ -430,9 +444,7 @@ def write_converted(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write_weights(
-    sources: Sources, work: Path, needed: int, progress: Progress, dtype: torch.dtype | None
-) -> None:
+def _write_weights(weights: Iterable[tuple[str, Tensor]], work: Path, needed: int, progress: Progress) -> None:
     from safetensors.torch import save_file
 
     shard: dict[str, Tensor] = {}
@@ -448,12 +460,11 @@ def _write_weights(
         shard.clear()
         size = 0
 
-    for name, tensor in sources.stream():
+    for name, tensor in weights:
         progress("Converting weights", min(1.0, done / max(1, needed)))
-        kept = tensor if dtype is None or name.startswith(_HEAD) else tensor.to(dtype)
-        kept = kept.contiguous().clone() if kept.untyped_storage().nbytes() != kept.nbytes else kept.contiguous()
-        shard[name] = kept
-        size += kept.nbytes
+        whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+        shard[name] = tensor.contiguous() if whole else tensor.contiguous().clone()
+        size += tensor.nbytes
         done += tensor.nbytes
         if size > _SHARD_BYTES:
             flush()

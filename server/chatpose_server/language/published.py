@@ -57,7 +57,7 @@ POSITIONS: Final = 1024  # of the key-value cache, for the memory estimate: a pi
 _KEEP_WHOLE: Final = ("lm_head", "vision_tower", "multi_modal_projector")  # never quantised: small, and precision tells
 _FEATURES_KEPT: Final = 8  # pictures whose patches are remembered; 6 MB each at 13 B
 _ANSWERS_KEPT: Final = 256
-_FLIP: Final = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
+CAMERA_FLIP: Final = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 """Half a turn about x: OpenCV's camera frame (y down, z forward), in which the weights speak, to ours (y up)."""
 
 
@@ -97,10 +97,11 @@ def load_published(
     imported = store.cache_dir() / "models" / name_or_path
     folder = imported if (imported / layout.CONVERTED_FILE).is_file() else layout.fetch(name_or_path, progress)
     sources = layout.find_sources(layout.open_layout(folder), clip, progress)
+    layout.check_head(sources)
     tokens = LlamaTokens(folder)
     with_memory = memory_of(sources, place.dtype, quantize, kind=place.kind)
-    model, head_state = _load_weights(sources, place, quantize, with_memory, progress)
-    head = _head(head_state)
+    model, head_state = load_weights(sources, place, quantize, with_memory, progress)
+    head = make_head(head_state)
     processor = clip_processor(sources.clip_folder, sources.model_config.vision_config.image_size)
     name = name_or_path if not Path(name_or_path).exists() else folder.name
     return PublishedChatPose(
@@ -391,7 +392,7 @@ class PublishedChatPose:
             return []
         matrot = self._head(states.to(next(self._head.parameters()).device)).matrot[:, 0].cpu()  # (P, 24, 3, 3)
         body = matrot[:, : len(BODY_JOINTS)].clone()
-        body[:, 0] = torch.tensor(_FLIP) @ body[:, 0]
+        body[:, 0] = torch.tensor(CAMERA_FLIP) @ body[:, 0]
         return [Pose.from_matrot(one, score=score) for one, score in zip(body, scores, strict=True)]
 
 
@@ -402,7 +403,7 @@ def _need(model: Any, config: Any, dtype: torch.dtype, quantize: Quantization, k
     return memory_needed(model, dtype, quantize, kind=kind, keep=_KEEP_WHOLE, cache_bytes=cache)
 
 
-def _load_weights(
+def load_weights(
     sources: layout.Sources, place: Device, quantize: Quantization, need: MemoryNeed, progress: Progress
 ) -> tuple[Any, dict[str, Tensor]]:
     """The model with its weights, and the head's tensors."""
@@ -466,7 +467,8 @@ def _load_with_accelerate(
     return model.eval(), head
 
 
-def _head(state: Mapping[str, Tensor]) -> PoseHead:
+def make_head(state: Mapping[str, Tensor]) -> PoseHead:
+    """The published pose head from its tensors (``layers.0.weight`` and so on)."""
     first = state["layers.0.weight"]
     head = PoseHead(first.shape[1], first.shape[0], layout.JOINTS)
     head.load_state_dict(dict(state))

@@ -137,6 +137,7 @@ def _import_chatpose(folder: Path, title: str, progress: Progress, clip: str | N
             f"{_WHERE['chatpose']}."
         )
     sources = layout.find_sources(layout.open_layout(folder), clip, progress)
+    layout.check_head(sources)
     LlamaTokens(folder)  # before 26 GB are written
     name = _safe_name(title)
     out = cache_dir() / "models" / name

@@ -114,7 +114,7 @@ def outside(folder):
 FAULTS = {
     "missing shard": (without("pytorch_model-00002-of-00002.bin"), "pytorch_model-00002-of-00002.bin' is missing"),
     "truncated shard": (truncated("pytorch_model-00001-of-00002.bin"), "damaged or was not downloaded to its end"),
-    "wrong hidden size": (config(hidden_size=32), "are mixed"),
+    "wrong hidden size": (config(hidden_size=32), "config.json says"),
     "wrong layer width": (config(intermediate_size=96), "128x64 and config.json says 96x64"),
     "no pose head": (no_head, "without ChatPose's pose head"),
     "no vocabulary": (without("tokenizer.model"), "tokenizer.model"),
