@@ -86,3 +86,15 @@ def new_curve(
     curve = holder.fcurves.new(path, index=index)  # 4.4 and 4.5: a channelbag's curves take no group
     curve.group = holder.groups.get(group) or holder.groups.new(group)
     return curve
+
+
+def pose_holder(
+    action: "bpy.types.Action", ob: "bpy.types.Object"
+) -> "bpy.types.Action | bpy.types.ActionChannelbag":
+    """What holds a new pose asset's curves: one slot for objects, in one layer; the action itself before 4.4."""
+    if not has_slots():
+        action.id_root = "OBJECT"
+        return action
+    slot = action.slots.new(id_type="OBJECT", name=ob.name)
+    strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
+    return strip.channelbag(slot, ensure=True)

@@ -309,3 +309,21 @@ def _lift(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit, up: 
     apply.move_bone(armature, rig.mover, (0.0, 0.0, up))
     context.view_layer.update()
     return [rig.mover]
+
+
+def joint_places(armature: bpy.types.Object, rig: Fit) -> dict[str, Array]:
+    """Joint -> (3,) where the posed rig has it, in SMPL-X's axes and the rig's units; for drawing it."""
+    bones = armature.pose.bones
+    heads = {joint: bones[chain[0]].head for joint, chain in rig.rigmap.bones.items()}
+    trunk = [bones[name].head for name in rig.rigmap.spine]
+    for joint, at in zip(("spine1", "spine2", "spine3"), np.linspace(0, len(trunk) - 1, 3).round(), strict=True):
+        if trunk:
+            heads[joint] = trunk[int(at)]
+    if rig.rigmap.neck:
+        heads["neck"] = bones[rig.rigmap.neck[0]].head
+    places = {joint: np.array(head) @ rig.basis for joint, head in heads.items()}
+    if "head" in heads:
+        name = rig.rigmap.bones["head"][0]
+        turn = _posed(armature, rig)[name] @ rig.bones[name].matrix[:3, :3].T
+        places["crown"] = places["head"] + (turn @ rig.basis @ (0.0, 0.08 * rig.scale, 0.02 * rig.scale)) @ rig.basis
+    return places
