@@ -20,13 +20,19 @@ from pathlib import Path
 
 import torch
 from chatpose_server import rotations as rot
-from chatpose_server.body import default_body
 from chatpose_server.pose import Pose
 from chatpose_server.priors import embedded_prior, ik, limits, tasks
 from chatpose_server.priors.base import PRIOR_JOINTS
-from chatpose_server.skeleton import BODY_JOINTS, INDEX
+from chatpose_server.skeleton import INDEX
 from chatpose_server.training.priors_data import (
-    J, LIMBS, PoseSet, add_noise, fill_unknown, geodesic_deg, mirror, read_sources,
+    LIMBS,
+    J,
+    PoseSet,
+    add_noise,
+    fill_unknown,
+    geodesic_deg,
+    mirror,
+    read_sources,
 )  # fmt: skip
 from text_to_pose import write_section
 from torch import Tensor
@@ -116,7 +122,7 @@ def real_or_not(sets: dict[str, Tensor]) -> str:
 def denoise_single(sets: dict[str, tuple[Tensor, Tensor]]) -> str:
     rows: list[list[str]] = []
     for name, (quat, known) in sets.items():
-        for prior in ("posendf", "vposer"):
+        for prior in ("posendf", "vposer", "both"):
             cells: list[str] = []
             for deg in (5, 10, 20):
                 noisy = add_noise(quat, math.radians(deg), torch.Generator().manual_seed(deg))
@@ -149,7 +155,7 @@ def denoise_clips(clean: list[Tensor]) -> str:
     rows: list[list[str]] = []
     for deg in (5, 10, 20):
         g = torch.Generator().manual_seed(deg)
-        sums = {k: 0.0 for k in ("before", "after", "jerk", "jerk_before")}
+        sums = dict.fromkeys(("before", "after", "jerk", "jerk_before"), 0.0)
         for clip in clean:
             noisy = add_noise(clip, math.radians(deg), g)
             done = quats(tasks.denoise(poses=[as_pose(q) for q in noisy], fps=30.0, strength=0.5))
@@ -165,6 +171,10 @@ def denoise_clips(clean: list[Tensor]) -> str:
              f"{sums['jerk_before'] / n:.0f} to {sums['jerk'] / n:.1f}"]
         )  # fmt: skip
     return table(["noise", "error, degrees", "less by", "error of acceleration, m/s2"], rows)
+
+
+def with_95th(values: Tensor) -> str:
+    return f"{values.mean():.3f} ({values.quantile(0.95):.3f})"
 
 
 def interpolation(quat: Tensor, pairs: int) -> str:
@@ -189,10 +199,10 @@ def interpolation(quat: Tensor, pairs: int) -> str:
         middle = ndf.distance(path[:, 8:24].flatten(0, 1)).detach().rad2deg().mean()
         beyond = (limits.beyond_deg(path).amax((1, 2)) > 5).float().mean()
         rows.append(
-            [name, f"{ratio.mean():.3f} ({ratio.quantile(0.95):.3f})", f"{speed.mean():.3f} ({speed.quantile(0.95):.3f})",
+            [name, with_95th(ratio), with_95th(speed),
              f"{ends:.3f}", f"{middle:.2f}", f"{jerk:.2f}", f"{100 * beyond:.1f}"]
         )  # fmt: skip
-    head = ["way", "length ratio (95th)", "speed ratio (95th)", "ends off, degrees", "distance to natural in the middle",
+    head = ["way", "length ratio (95th)", "speed ratio (95th)", "ends off, degrees", "to natural in the middle, degrees",
             "jerk, mm a frame3", "past limits, %"]  # fmt: skip
     return table(head, rows)
 
@@ -240,7 +250,9 @@ def samples(train: Tensor, held: Tensor, count: int) -> str:
     g = torch.Generator().manual_seed(2)
     real = torch.cat([held, mirror(held)])
     half = torch.randperm(len(real), generator=g)
-    wild = rot.rotvec_to_quat(torch.rand(count, 21, 3, generator=g) * (limits.bounds()[1] - limits.bounds()[0]) + limits.bounds()[0])
+    wild = rot.rotvec_to_quat(
+        torch.rand(count, 21, 3, generator=g) * (limits.bounds()[1] - limits.bounds()[0]) + limits.bounds()[0]
+    )
     found = {
         "held-out poses": real[half[:count]],
         "training poses": train[torch.randperm(len(train), generator=g)[:count]],
@@ -257,7 +269,8 @@ def samples(train: Tensor, held: Tensor, count: int) -> str:
         apart = (joints[pairs[0]] - joints[pairs[1]]).norm(dim=-1).mean() * 100
         beyond = (limits.beyond_deg(quat).amax(1) > 5).float().mean() * 100
         rows.append(
-            [name, f"{apart:.1f}", f"{frechet(joints, reference):.3f}", f"{beyond:.1f}", f"{100 * crosses(joints).float().mean():.1f}"]
+            [name, f"{apart:.1f}", f"{frechet(joints, reference):.3f}", f"{beyond:.1f}",
+             f"{100 * crosses(joints).float().mean():.1f}"]
         )  # fmt: skip
     return table(["poses", "apart, cm", "Frechet to held-out, m2", "past limits, %", "limbs crossing, %"], rows)
 
@@ -304,7 +317,13 @@ def kinematics(quat: Tensor, count: int) -> str:
             error = solved.residual * 1000
             natural = ndf.distance(solved.quat[:, 1:]).detach().rad2deg().mean()
             rows.append(
-                [name, prior or "no prior", f"{error.mean():.2f}", f"{error.amax(1).quantile(0.95):.2f}", f"{natural:.2f}"]
+                [
+                    name,
+                    prior or "no prior",
+                    f"{error.mean():.2f}",
+                    f"{error.amax(1).quantile(0.95):.2f}",
+                    f"{natural:.2f}",
+                ]
             )
     return table(["targets", "prior", "error, mm", "worst joint, 95th, mm", "distance to natural, degrees"], rows)
 
@@ -359,9 +378,12 @@ def times(quat: Tensor) -> str:
             fast, slow = seconds(together), seconds(singly, 1)
             rows.append([name, f"{fast * 1000:.1f}", f"{slow * 1000:.1f}", f"{slow / fast:.1f}"])
     first = table(["64 poses", "at once, ms", "one by one, ms", "ratio"], rows)
-    return first + "\n\nDragging five effectors, warm-started, one thread: " + ", ".join(
-        f"{drag(p):.0f} answers a second with {p}" for p in ("posendf", "vposer")
-    ) + " (processor time)."
+    return (
+        first
+        + "\n\nDragging five effectors, warm-started, one thread: "
+        + ", ".join(f"{drag(p):.0f} answers a second with {p}" for p in ("posendf", "vposer"))
+        + " (processor time)."
+    )
 
 
 def report(folder: Path, share: float) -> str:

@@ -10,7 +10,7 @@
     tasks.complete(pose, keep, count=1, seed=0, prior=None, progress=...)             -> list[Pose]
     tasks.ik(pose, targets={joint: (x, y, z)}, pins=(), prior=None, progress=...)     -> Solved(poses, residuals)
 
-All arguments are keywords. ``prior``: "vposer", "posendf", a loaded prior, or None for the task's best. Errors:
+All arguments are keywords. ``prior``: "vposer", "posendf", "both", a loaded prior, or None: the task's best. Errors:
 ``CheckpointError`` (files) and ``tasks.PriorTaskError`` (requests), both ValueErrors written for the artist.
 """
 

@@ -49,7 +49,7 @@ Family = Literal["posendf-version2", "posendf-main", "chatpose-posendf"]
 Activation = Literal["softplus", "lrelu", "relu"]
 
 _OWN_STEP: Final = 1.0  # a whole step: our gradient was trained to point at the natural pose, not only towards it
-_DEFAULT_STEPS: Final[Mapping[str, int]] = {"posendf-version2": 100, "posendf-main": 10, "chatpose-posendf": 3}
+_DEFAULT_STEPS: Final[Mapping[str, int]] = {"posendf-version2": 100, "posendf-main": 10, "chatpose-posendf": 2}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """What an artist does with priors: sample, project, interpolate, denoise, complete, ik. Poses in, poses out; no HTTP.
 
 Every task is pure (the same arguments give the same answer), works on whole clips at once, and reports to a
-``Progress``, which may stop it between steps. ``prior`` is ``"vposer"`` or ``"posendf"`` (our own weights), a prior
-that ``load_prior`` gave, or None for the one that measures best at the task (benchmarks/RESULTS.md). Priors speak of
-21 body joints; the pelvis, its place, fingers and face are carried along, or blended where there is something to blend.
+``Progress``, which may stop it between steps. ``prior`` is ``"vposer"``, ``"posendf"`` or ``"both"`` (our own
+weights), a prior that ``load_prior`` gave, or None for the one that measures best at the task
+(benchmarks/RESULTS.md). Priors speak of 21 body joints; the pelvis, its place, fingers and face are carried along, or
+blended where there is something to blend.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -27,14 +28,16 @@ from . import ik as solver
 from . import limits
 from .base import PRIOR_JOINTS, Prior
 from .checkpoints import embedded_prior
+from .consensus import Consensus
 from .posendf import PoseNDF
 from .vposer import VPoser
 
 PriorChoice: TypeAlias = str | Prior | None
-_DEFAULT: Final[Mapping[str, Literal["vposer", "posendf"]]] = {
-    "sample": "vposer", "project": "posendf", "interpolate": "posendf", "denoise": "posendf", "complete": "vposer",
+_DEFAULT: Final[Mapping[str, str]] = {
+    "sample": "vposer", "project": "both", "interpolate": "posendf", "denoise": "both", "complete": "vposer",
     "ik": "posendf",
 }  # fmt: skip
+PRIOR_NAMES: Final = ("vposer", "posendf", "both")
 MAX_SAMPLES: Final = 1024
 MAX_FRAMES: Final = 20_000
 IK_JOINTS: Final[tuple[str, ...]] = BODY_JOINTS
@@ -76,15 +79,17 @@ class Solved:
 
 
 def prior_named(choice: PriorChoice, task: str) -> Prior:
-    """The prior to use for ``task``. Raises PriorTaskError for a name that is neither."""
+    """The prior to use for ``task``. Raises PriorTaskError for a name that is none."""
     name = choice if choice is not None else _DEFAULT[task]
     if not isinstance(name, str):
         return name
     if name == "vposer":
-        return embedded_prior("vposer")
+        return _own_vposer()
     if name == "posendf":
-        return embedded_prior("posendf")
-    raise PriorTaskError(f"There is no prior called '{name[:40]}'. Choose 'vposer' or 'posendf'.")
+        return _own_posendf()
+    if name == "both":
+        return Consensus(_own_posendf(), _own_vposer())
+    raise PriorTaskError(f"There is no prior called '{name[:40]}'. Choose 'vposer', 'posendf' or 'both'.")
 
 
 # -- sample ----------------------------------------------------------------------------------------------------------
@@ -243,6 +248,7 @@ def at_even_speed(path: Tensor, share: Tensor) -> Tensor:
 # -- denoise ---------------------------------------------------------------------------------------------------------
 _CONTACT_HEIGHT: Final = 0.06  # metres above the lowest the foot gets: may be standing on it
 _CONTACT_SPEED: Final = 0.25  # metres a second: does not slide
+_CONTACT_CALM: Final = 0.06  # seconds over which a foot's path is smoothed before it is judged
 _FEET: Final = tuple(INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "foot"))
 
 
@@ -296,16 +302,18 @@ def denoise(
 def _keep_feet(quat: Tensor, place: Tensor, fps: float) -> tuple[Tensor, Tensor]:
     """Feet that stand in the smoothed clip are held where they stand, by bending the legs."""
     feet = solver.positions(quat, place)[:, list(_FEET)]  # (T, 4, 3)
+    calm = _whittaker(feet.flatten(1), fps * _CONTACT_CALM).view_as(feet)  # what is left of the tremble is no step
     speed = torch.zeros(len(feet), len(_FEET))
-    speed[1:-1] = (feet[2:] - feet[:-2]).norm(dim=-1) * fps / 2
+    speed[1:-1] = (calm[2:] - calm[:-2]).norm(dim=-1) * fps / 2
     speed[0], speed[-1] = speed[1], speed[-2]
-    stands = (feet[..., 1] < feet[..., 1].amin(0) + _CONTACT_HEIGHT) & (speed < _CONTACT_SPEED)
+    stands = (calm[..., 1] < calm[..., 1].amin(0) + _CONTACT_HEIGHT) & (speed < _CONTACT_SPEED)
     held, ease = feet.clone(), torch.zeros(len(feet), len(_FEET))
     for k in range(len(_FEET)):
-        for first, end in _runs(stands[:, k].tolist(), max(3, round(fps / 10))):
-            held[first:end, k] = feet[first:end, k].mean(0)
-            ramp = torch.minimum(torch.arange(end - first) + 1, torch.arange(end - first, 0, -1)) / max(2.0, fps / 15)
-            ease[first:end, k] = ramp.clamp(max=1.0)
+        for first, end in _runs(stands[:, k].tolist(), shortest=max(3, round(fps / 10))):
+            held[first:end, k] = calm[first:end, k].mean(0)
+            into = torch.arange(end - first) + 1.0 if first > 0 else torch.full((end - first,), fps)
+            out_of = torch.arange(end - first, 0, -1.0) if end < len(feet) else torch.full((end - first,), fps)
+            ease[first:end, k] = (torch.minimum(into, out_of) / max(2.0, fps / 15)).clamp(max=1.0)
     rows = (ease > 0).any(1).nonzero().squeeze(1)
     if not len(rows):
         return quat, place

@@ -140,6 +140,8 @@ def natural_poses(poses: PoseSet, generator: torch.Generator, recombined: float 
     lent = fill_unknown(both, generator)
     whole = torch.cat([both.quat, lent])
     pick = torch.randperm(len(whole), generator=generator)[: int(len(whole) * recombined)]
+    if not len(pick):
+        return whole
     return torch.cat([whole, recombine(whole[pick], generator)])
 
 

@@ -134,7 +134,8 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 def command_line(name: str, args: argparse.Namespace) -> str:
     """The command that made the weights, without the names of somebody's folders."""
     shown = {k: v for k, v in vars(args).items() if k not in ("data", "out")}
-    return f"chatpose-server train {name} --data FOLDER --out FOLDER " + " ".join(f"--{k} {v}" for k, v in shown.items())
+    settings = " ".join(f"--{k} {v}" for k, v in shown.items())
+    return f"chatpose-server train {name} --data FOLDER --out FOLDER {settings}"
 
 
 def revision() -> str:

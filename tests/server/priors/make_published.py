@@ -3,6 +3,7 @@ beside the weights. ``python make_published.py FOLDER`` leaves them there to loo
 """
 
 import argparse
+import itertools
 import sys
 import types
 from collections import OrderedDict
@@ -49,7 +50,8 @@ def vposer_v1_state(seed=0, inputs=63, hidden=512, latent=32):
     sizes = {
         "bodyprior_enc_fc1": (hidden, inputs), "bodyprior_enc_fc2": (hidden, hidden),
         "bodyprior_enc_mu": (latent, hidden), "bodyprior_enc_logvar": (latent, hidden),
-        "bodyprior_dec_fc1": (hidden, latent), "bodyprior_dec_fc2": (hidden, hidden), "bodyprior_dec_out": (126, hidden),
+        "bodyprior_dec_fc1": (hidden, latent), "bodyprior_dec_fc2": (hidden, hidden),
+        "bodyprior_dec_out": (126, hidden),
     }  # fmt: skip
     for name, (out, inp) in sizes.items():
         state[f"{name}.weight"], state[f"{name}.bias"] = linear(out, inp, g, 1.4)
@@ -64,7 +66,7 @@ def posendf_state(seed=0, sizes=(40, 32, 24)):
         state[f"enc.net.{i}.net.0.weight"], state[f"enc.net.{i}.net.0.bias"] = linear(10, inp, g, 1.5)
         state[f"enc.net.{i}.net.2.weight"], state[f"enc.net.{i}.net.2.bias"] = linear(6, 10, g, 1.5)
     widths = (126, *sizes, 1)
-    for k, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for k, (a, b) in enumerate(itertools.pairwise(widths)):
         state[f"dfnet.lin{k}.weight"], state[f"dfnet.lin{k}.bias"] = linear(b, a, g, 1.4)
     state[f"dfnet.lin{len(sizes)}.bias"] += 0.3
     return state

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import references as ref
 import torch
-
 from chatpose_server.priors import CheckpointError, PoseNDF, VPoser, convert_prior, load_prior
 from chatpose_server.priors.checkpoints import read_checkpoint, vposer_state
 from chatpose_server.priors.torchfile import Inert, read_torch_file
@@ -81,7 +80,11 @@ def legacy_with(storage_count: int, size: tuple, stride: tuple, offset: int) -> 
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, obj):
-            return ("storage", torch.FloatStorage, "0", "cuda:0", storage_count, None) if isinstance(obj, Storage) else None
+            return (
+                ("storage", torch.FloatStorage, "0", "cuda:0", storage_count, None)
+                if isinstance(obj, Storage)
+                else None
+            )
 
     out = io.BytesIO()
     for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
