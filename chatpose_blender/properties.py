@@ -70,7 +70,7 @@ class ApplySettings:
     height: EnumProperty(name="Height", description="How high the body is placed", items=HEIGHTS)
     hands: EnumProperty(name="Hands", description="What the fingers do", items=HANDS)
     insert_key: BoolProperty(
-        name="Key at Current Frame", description="Insert keyframes for the bones that the pose changes"
+        name="Key on Apply", description="Insert keyframes for the bones that the pose changes"
     )
 
 
@@ -93,6 +93,24 @@ class ChatPoseMessage(bpy.types.PropertyGroup):
     starred: BoolProperty(name="Star", description="Mark this pose as a good one")
 
 
+def _bone_names(self: bpy.types.PropertyGroup, context: bpy.types.Context, text: str) -> list[str]:
+    """Suggestions for a bone's name; a chain's last name is the one that is being typed."""
+    written, _, typed = text.rpartition(",")
+    start = f"{written}, " if written else ""
+    return [start + bone.name for bone in self.id_data.data.bones if typed.strip().lower() in bone.name.lower()]
+
+
+class ChatPoseJointBones(bpy.types.PropertyGroup):
+    """One line of the bone mapping: ``name`` is the SMPL-X joint, or ``spine`` or ``neck`` for their chains."""
+
+    bones: StringProperty(
+        name="Bone",
+        description="Bone that plays this part. Several, from root to tip, with commas between",
+        search=_bone_names,
+        search_options={"SUGGESTION"},
+    )
+
+
 class ChatPoseCharacter(bpy.types.PropertyGroup):
     """``armature.chatpose``: what a character remembers, kept in the .blend file."""
 
@@ -103,6 +121,10 @@ class ChatPoseCharacter(bpy.types.PropertyGroup):
     betas: FloatVectorProperty(
         name="Body Shape", description="The body's shape, in the body file's own numbers", size=MAX_SHAPES
     )
+    mapping: CollectionProperty(
+        type=ChatPoseJointBones, name="Bone Mapping", description="Which bone plays which part, while it is edited"
+    )
+    active_joint: IntProperty(name="Active Joint", description="The mapping's selected line", min=0)
     rigmap: StringProperty(
         name="Bone Mapping", description="Which bone plays which joint, as JSON. Empty means: recognise the rig"
     )
@@ -136,7 +158,7 @@ class ChatPoseSceneSettings(ApplySettings, bpy.types.PropertyGroup):
     )
 
 
-CLASSES = (ChatPoseMessage, ChatPoseCharacter, ChatPoseBeat, ChatPoseSceneSettings)
+CLASSES = (ChatPoseMessage, ChatPoseJointBones, ChatPoseCharacter, ChatPoseBeat, ChatPoseSceneSettings)
 
 
 def attach() -> None:

@@ -1,6 +1,6 @@
 """One file per thing a user does. Operators decide and report; the work is done by client/ and rig/."""
 
-from . import add_body, apply_pose, candidates, connection, conversation, exchange, motion, pose, prior
+from . import add_body, apply_pose, candidates, connection, conversation, exchange, mapping, motion, pose, prior
 
 CLASSES = (
     *pose.CLASSES,
@@ -10,6 +10,7 @@ CLASSES = (
     *motion.CLASSES,
     *prior.CLASSES,
     *exchange.CLASSES,
+    *mapping.CLASSES,
     *add_body.CLASSES,
     *connection.CLASSES,
 )

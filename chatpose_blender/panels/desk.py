@@ -1,7 +1,9 @@
-"""Storyboard, the prior's tools, files, and the body's shape."""
+"""Storyboard, the prior's tools, files, and the bone mapping of other rigs."""
 
 import bpy
 
+from ..operators import targets
+from ..rig import apply
 from .sidebar import ChildPanel
 
 
@@ -62,4 +64,42 @@ class CHATPOSE_PT_exchange(ChildPanel, bpy.types.Panel):
         row.operator("chatpose.paste_pose", text="Paste", icon="PASTEDOWN")
 
 
-CLASSES = (CHATPOSE_UL_beats, CHATPOSE_PT_storyboard, CHATPOSE_PT_tools, CHATPOSE_PT_exchange)
+class CHATPOSE_UL_mapping(bpy.types.UIList):
+    bl_idname = "CHATPOSE_UL_mapping"
+
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property) -> None:
+        """One line: the part of the body and its bones."""
+        split = layout.split(factor=0.4, align=True)
+        split.label(text=item.name.replace("_", " ").title())
+        split.prop(item, "bones", text="")
+
+
+class CHATPOSE_PT_mapping(ChildPanel, bpy.types.Panel):
+    bl_idname = "CHATPOSE_PT_mapping"
+    bl_label = "Bone Mapping"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        armature = targets.target(context)
+        return armature is not None and not apply.is_smplx(armature)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, character = self.layout, targets.target(context).chatpose
+        layout.operator("chatpose.mapping_edit", icon="BONE_DATA")
+        if character.mapping:
+            layout.template_list("CHATPOSE_UL_mapping", "", character, "mapping", character, "active_joint", rows=8)
+            layout.operator("chatpose.mapping_apply", icon="CHECKMARK")
+        row = layout.row(align=True)
+        row.operator("chatpose.mapping_load", text="Load", icon="IMPORT")
+        row.operator("chatpose.mapping_save", text="Save", icon="EXPORT")
+        layout.operator("chatpose.mapping_reset", icon="FILE_REFRESH")
+
+
+CLASSES = (
+    CHATPOSE_UL_beats,
+    CHATPOSE_PT_storyboard,
+    CHATPOSE_PT_tools,
+    CHATPOSE_PT_exchange,
+    CHATPOSE_UL_mapping,
+    CHATPOSE_PT_mapping,
+)

@@ -186,7 +186,7 @@ def bone_tails(heads: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.fl
         elif name in smplx.FACE_JOINTS:
             tail = head + np.array([0.0, -_EYE_LENGTH, 0.0])  # eyes look ahead and the jaw points at the chin
         elif name == "head":
-            tail = head + np.array([0.0, 0.0, np.linalg.norm(head - heads["neck"]) * 1.6])
+            tail = head + np.array([0.0, 0.0, np.linalg.norm(head - heads["neck"]) * 0.9])
         elif name.endswith("_foot"):
             tail = head + np.array([0.0, -np.linalg.norm(head - heads[smplx.PARENT[name]]) * _LEAF_LENGTH, 0.0])
         else:

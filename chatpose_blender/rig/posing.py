@@ -43,6 +43,11 @@ def family(armature: bpy.types.Object) -> str:
     return rigmap.title if rigmap is not None else ""
 
 
+def rigmap(armature: bpy.types.Object) -> RigMap | None:
+    """Which bone plays which joint, as recognised or as the artist's own mapping says; None for no person's rig."""
+    return _known(armature).rigmap
+
+
 def read(armature: bpy.types.Object) -> dict[str, apply.Quat]:
     """The pose that a rig shows: SMPL-X joint -> local quaternion. Raises RigError."""
     if apply.is_smplx(armature):

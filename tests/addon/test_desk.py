@@ -289,3 +289,63 @@ def test_selected_bones_of_another_rig(mixamo):
 def test_keys_go_onto_another_rigs_own_bones(mixamo):
     bpy.ops.chatpose.apply_pose(pose=json.dumps(RAISED_ARM), insert_key=True)
     assert mixamo.animation_data.action is not None
+
+
+# -- bone mapping ------------------------------------------------------------------------------------------------------
+
+
+def _line(rig, name):
+    return next(line for line in rig.chatpose.mapping if line.name == name)
+
+
+def test_the_mapping_shows_what_was_recognised_and_can_be_put_right(mixamo):
+    bpy.ops.chatpose.mapping_edit()
+    assert _line(mixamo, "left_shoulder").bones == "hero7:LeftArm"
+    assert _line(mixamo, "spine").bones == "hero7:Spine, hero7:Spine1, hero7:Spine2"
+    _line(mixamo, "left_shoulder").bones = "hero7:RightArm"  # a mistake on purpose, to see that it is followed
+    _line(mixamo, "right_shoulder").bones = "hero7:LeftArm"
+    assert bpy.ops.chatpose.mapping_apply() == {"FINISHED"}
+    assert posing.bones_by_joint(mixamo)["left_shoulder"][0] == "hero7:RightArm"
+    bpy.ops.chatpose.mapping_reset()
+    assert posing.bones_by_joint(mixamo)["left_shoulder"][0] == "hero7:LeftArm"
+
+
+def test_a_rig_that_was_not_recognised_is_posed_through_a_mapping(mixamo):
+    for i, bone in enumerate(list(mixamo.data.bones)):
+        bone.name = f"b{i:02d}"
+    names = {joint: mixamo.data.bones[i].name for i, joint in enumerate(MIXAMO)}
+    assert bpy.ops.chatpose.mapping_edit() == {"FINISHED"}
+    wanted = {"pelvis": "Hips", "head": "Head", "left_shoulder": "LeftArm", "left_elbow": "LeftForeArm"}
+    for line, bone in wanted.items():
+        _line(mixamo, line).bones = names[bone]
+    _line(mixamo, "spine").bones = f"{names['Spine']}, {names['Spine1']},"
+    assert bpy.ops.chatpose.mapping_apply() == {"FINISHED"} and posing.refusal(mixamo) == ""
+    bpy.ops.chatpose.apply_pose(pose=json.dumps(_arm(1.0)))
+    assert mixamo.pose.bones[names["LeftArm"]].rotation_quaternion.angle > 0.5
+
+
+@pytest.mark.parametrize(
+    ("line", "bones", "says"),
+    [("pelvis", "", "needs the pelvis"), ("left_elbow", "nobody", "has no bone 'nobody'")],
+)
+def test_a_mapping_that_cannot_be(mixamo, line, bones, says):
+    bpy.ops.chatpose.mapping_edit()
+    _line(mixamo, line).bones = bones
+    with pytest.raises(RuntimeError, match=says):
+        bpy.ops.chatpose.mapping_apply()
+    assert mixamo.chatpose.rigmap == ""
+
+
+def test_a_mapping_is_saved_and_loaded(mixamo, tmp_path):
+    path = str(tmp_path / "hero.json")
+    bpy.ops.chatpose.mapping_save(filepath=path)
+    before = posing.rigmap(mixamo).bones
+    assert bpy.ops.chatpose.mapping_load(filepath=path) == {"FINISHED"}
+    assert mixamo.chatpose.rigmap and posing.rigmap(mixamo).bones == before
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(RuntimeError, match="not a ChatPose bone mapping"):
+        bpy.ops.chatpose.mapping_load(filepath=str(tmp_path / "other.json"))
+
+
+def test_our_own_body_has_nothing_to_map(body):
+    assert not bpy.ops.chatpose.mapping_edit.poll()
