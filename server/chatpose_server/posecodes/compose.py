@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import rotations as rot
 from ..pose import Pose
 from .edit import edit
+from .keywords import read_clause
 from .lexicon import Entry, entries, mirrored
 from .lexicon.lookup import Found, find, near, normal
 from .measure import measure
@@ -101,10 +102,10 @@ def compose(
 
 def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float]) -> tuple[Entry | None, Request, float]:
     """The named pose, everything that is asked for, and the share of the words that the parser understood."""
-    literal = parse(words)
+    literal = _literally(words)
     found = find(words)
     if found is not None and _adds(found, literal):
-        entry, literal = found.entry, parse(found.rest)
+        entry, literal = found.entry, _literally(found.rest)
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
@@ -137,6 +138,19 @@ def _says_posture(request: Request) -> bool:
 def _standing() -> Request:
     """People of whom nothing else is said stand."""
     return read("?pelvis.height=0.78..1.2; ?feet@ground=..0.035; ?trunk.up=0..70; ?pelvis.up=0..50")
+
+
+def _literally(words: str) -> Parsed:
+    """What the phrase table reads, and by key words those clauses that it does not."""
+    parsed = parse(words)
+    statements: list[str] = []
+    understood: list[str] = []
+    rest: list[str] = []
+    for clause in (c.strip() for c in parsed.rest.split(";")):
+        read_now = read_clause(clause)
+        statements += read_now
+        (understood if read_now else rest).append(clause)
+    return Parsed((*statements, *parsed.statements), (*parsed.understood, *understood), "; ".join(c for c in rest if c))
 
 
 def _adds(found: Found, literal: Parsed) -> bool:
