@@ -107,7 +107,7 @@ def _gui() -> list[tuple[str, Check]]:
         server_process.fetch_weights(python)
         return _pytest(name, python, GUI_LIMIT, "tests/gui")
 
-    return [("real Blender windows", check)]
+    return [("demo, real Blender windows", check)]
 
 
 PARTS: dict[str, Callable[[], list[tuple[str, Check]]]] = {
