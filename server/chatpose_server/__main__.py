@@ -171,6 +171,8 @@ def _pose(options: argparse.Namespace) -> int:
         raise ChatPoseError("invalid_request", f"--candidates must be from 1 to {MAX_CANDIDATES}.")
     if options.batch is not None and (options.prompt or options.image or options.out):
         raise ChatPoseError("invalid_request", "--batch takes its prompts from the file; leave the others out.")
+    if options.out is not None and options.out.suffix.lower() not in (".npz", ".json"):
+        raise ChatPoseError("invalid_request", "--out must end in .npz or .json.")
     picture = None if options.image is None else Picture.check(_read(options.image))
 
     def request(prompt: str) -> PoseRequest:
@@ -211,10 +213,8 @@ def _save(path: Path, result: PoseResult) -> None:
         raise ChatPoseError("invalid_request", f"The model answered without a pose: {result.text}")
     if path.suffix.lower() == ".json":
         path.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
-    elif path.suffix.lower() == ".npz":
-        save_npz(path, result.poses)
     else:
-        raise ChatPoseError("invalid_request", "--out must end in .npz or .json.")
+        save_npz(path, result.poses)
     print(f"{result.text}\nSaved {len(result.poses)} pose(s) to {path}.")
 
 

@@ -20,7 +20,7 @@ class FakeModel:
     """Answers with a bent knee whose angle depends on the prompt and the seed.
 
     Words in the prompt steer it: SLOW takes many small steps until it is cancelled, STUCK never looks at the progress,
-    CRASH raises, OOM runs out of memory for more than one candidate, OOMALWAYS for any, CHAT gives no pose.
+    CRASH raises, OOM runs out of memory for more than one candidate, OOMALWAYS for any, CHAT gives no pose. ``stands``: its poses have a place already.
     """
 
     name: str = "fake"
@@ -33,7 +33,13 @@ class FakeModel:
     keep: bool = True
     unloaded: bool = False
     running: int = 0
+    stands: bool = False
     release: threading.Event = field(default_factory=threading.Event)
+
+    def load(self, name="fake", quantize="none", progress=no_progress):
+        """A Loader that gives this model."""
+        self.unloaded = False
+        return self
 
     def answer(self, request, progress=no_progress, on_text=None):
         self.running += 1
@@ -69,7 +75,8 @@ class FakeModel:
         for i in range(request.candidates):
             angle = (len(words) * 31 + request.seed * 7 + i * 3) % 100 / 100
             quat = rot.rotvec_to_quat(torch.tensor([angle, 0.0, 0.0])).tolist()
-            poses.append(Pose({"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": tuple(quat)}, score=0.5))
+            joints = {"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": tuple(quat)}
+            poses.append(Pose(joints, (0.0, 1.3, 0.0) if self.stands else None, score=0.5))
         return LanguageAnswer(TEXT, tuple(poses), timings={"forward": 0.001}, debug={"prompt_tokens": 7})
 
     def unload(self):

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
@@ -77,9 +78,20 @@ def make_app(service: Service) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.service = service
+    plain = app.openapi
+    app.openapi = lambda: _with_token(plain())
     errors.install(app)
     app.include_router(routes.router)
     app.include_router(openai.router)
     app.add_middleware(Guard, access=service.access)
     app.add_middleware(service.counts.middleware)
     return app
+
+
+def _with_token(document: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document, saying that everything but /health needs the token (the guard asks for it, no route does)."""
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["token"] = {"type": "http", "scheme": "bearer"}
+    document["security"] = [{"token": []}]
+    document["paths"]["/health"]["get"]["security"] = []
+    return document

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -25,9 +25,9 @@ class Json(Response):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
-def response(fault: Fault) -> Response:
+def response(fault: Fault, headers: Mapping[str, str] | None = None) -> Response:
     """The one shape of every error."""
-    headers: dict[str, str] = {}
+    headers = dict(headers or {})
     if fault.retry_after is not None:
         headers["Retry-After"] = str(fault.retry_after)
     if fault.code == "unauthorized":
@@ -59,7 +59,8 @@ def install(app: FastAPI) -> None:
     """Makes every exception of this app one of ours."""
 
     async def handle(_: Request, error: Exception) -> Response:
-        return response(read(error))
+        # the framework knows which methods a 405 should name
+        return response(read(error), error.headers if isinstance(error, HTTPException) else None)
 
     for kind in (ChatPoseError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)

@@ -100,7 +100,7 @@ def _capabilities(shared: Service) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses=documented())
+@router.get("/metrics", response_model=None, responses=documented() | {200: {"content": {"text/plain": {}}}})
 async def get_metrics(request: Request) -> PlainTextResponse:
     """Counts in Prometheus' text format."""
     shared = service(request)

@@ -42,7 +42,7 @@ class Served:
 @contextmanager
 def serving(limits=None, model=None, alone_s=None, load=True):
     model = model or FakeModel()
-    host = ModelHost(lambda name, quantize, progress: model, "fake")
+    host = ModelHost(model.load, "fake")
     jobs = JobQueue(limits or Limits())
     access = Access(TOKEN)
     access.allow(("127.0.0.1", "localhost", "::1"), 7673)

@@ -42,7 +42,7 @@ class Live:
 def live_server(limits=None, model=None):
     """In a thread: what is behind it can be looked at."""
     model = model or FakeModel()
-    host = ModelHost(lambda name, quantize, progress: model, "fake")
+    host = ModelHost(model.load, "fake")
     jobs, access = JobQueue(limits or Limits()), Access(TOKEN)
     service = Service(Engine(host), jobs, access, stop_grace_s=0.2)
     sock = bind("127.0.0.1", 0)
@@ -72,7 +72,7 @@ SCRIPT = """
         for i in range({load_steps}):
             progress("Loading weights", i / {load_steps})
             time.sleep(0.05)
-        return FakeModel()
+        return FakeModel(step_s={step_s}, keep=False, stands={stands})
 
     engine.load_from_catalogue = load
     from chatpose_server.__main__ import main
@@ -103,17 +103,17 @@ class Process:
         return self.popen.wait(seconds)
 
 
-def command(folder, *arguments, load_steps=0):
+def command(folder, *arguments, load_steps=0, step_s=0.005, stands=False):
     script = Path(folder) / "serve_fake.py"
-    script.write_text(textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps)), encoding="utf-8")
+    script.write_text(textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps, step_s=step_s, stands=stands)), encoding="utf-8")
     environment = os.environ | {"CHATPOSE_TOKEN_FILE": str(Path(folder) / "token"), "OMP_NUM_THREADS": "1"}
     return [sys.executable, str(script), *arguments], environment
 
 
 @contextmanager
-def process(folder, *arguments, load_steps=0):
+def process(folder, *arguments, **options):
     """The command ``serve`` in a process of its own, with the fake model behind it."""
-    line, environment = command(folder, "serve", *arguments, load_steps=load_steps)
+    line, environment = command(folder, "serve", *arguments, **options)
     errors = Path(folder) / "stderr.txt"
     with errors.open("wb") as err:
         popen = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=err, text=True)
