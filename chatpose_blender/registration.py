@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import icons, preferences, properties, session
+from . import icons, pictures, preferences, properties, session
 from .operators import CLASSES as OPERATORS
 from .panels import CLASSES as PANELS
 
@@ -15,12 +15,14 @@ def register() -> None:
         bpy.utils.register_class(cls)
     properties.attach()
     icons.load()
+    pictures.load()
     session.start()
 
 
 def unregister() -> None:
     """The other way round; work that is under way is cancelled first."""
     session.stop()
+    pictures.unload()
     icons.unload()
     properties.detach()
     for cls in reversed(CLASSES):

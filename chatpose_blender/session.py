@@ -83,6 +83,7 @@ class Browser:
     target: Target
     poses: tuple[Pose, ...]
     before: Snapshot
+    pictures: tuple[str, ...]  # the poses as JSON, by which the panel finds their pictures
     prompt: str
     result: Result
     index: int = 0

@@ -1,6 +1,18 @@
 """One file per thing a user does. Operators decide and report; the work is done by client/ and rig/."""
 
-from . import add_body, apply_pose, candidates, connection, conversation, exchange, mapping, motion, pose, prior
+from . import (
+    add_body,
+    apply_pose,
+    candidates,
+    connection,
+    conversation,
+    exchange,
+    library,
+    mapping,
+    motion,
+    pose,
+    prior,
+)
 
 CLASSES = (
     *pose.CLASSES,
@@ -10,6 +22,7 @@ CLASSES = (
     *motion.CLASSES,
     *prior.CLASSES,
     *exchange.CLASSES,
+    *library.CLASSES,
     *mapping.CLASSES,
     *add_body.CLASSES,
     *connection.CLASSES,

@@ -3,6 +3,7 @@
 Enter keeps the one that is shown, as one undo step; Esc puts every channel back exactly.
 """
 
+import json
 from dataclasses import replace
 
 import bpy
@@ -22,7 +23,8 @@ def begin(armature: bpy.types.Object, result: Result, prompt: str) -> None:
     """Shows the first candidate and takes the keys until one is kept or all are discarded."""
     before = apply.snapshot(armature)
     target = session.Target.of(armature)
-    session.current.browser = session.Browser(target, result.poses, before, prompt, result)
+    pictures = tuple(json.dumps(pose.to_json()) for pose in result.poses)
+    session.current.browser = session.Browser(target, result.poses, before, pictures, prompt, result)
     _show(bpy.context, 0)
     if not bpy.app.background:
         with session.in_window():

@@ -2,9 +2,11 @@
 
 import bpy
 
-from .. import conversation
+from .. import conversation, pictures
 from ..operators import targets
 from .sidebar import ChildPanel, draw_text
+
+_PICTURE_SCALE = 6.0
 
 
 class CHATPOSE_UL_messages(bpy.types.UIList):
@@ -15,8 +17,11 @@ class CHATPOSE_UL_messages(bpy.types.UIList):
     ) -> None:
         """One line: who, the words' beginning, and the star."""
         is_answer = item.role == "assistant"
-        symbol = ("ARMATURE_DATA" if item.pose else "OUTLINER_OB_SPEAKER") if is_answer else "USER"
-        layout.label(text=item.text, icon=symbol, translate=False)
+        picture = pictures.icon(item.pose)
+        if picture:
+            layout.label(text=item.text, icon_value=picture, translate=False)
+        else:
+            layout.label(text=item.text, icon="TEXT" if is_answer else "USER", translate=False)
         if is_answer:
             layout.prop(item, "starred", text="", icon="SOLO_ON" if item.starred else "SOLO_OFF", emboss=False)
 
@@ -43,8 +48,12 @@ class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
         column.operator("chatpose.conversation_clear", text="", icon="TRASH")
         message = conversation.active(armature)
         if message is not None:
-            draw_text(context, layout.box(), message.text)
+            box = layout.box()
+            if message.pose:
+                box.template_icon(icon_value=pictures.icon(message.pose), scale=_PICTURE_SCALE)
+            draw_text(context, box, message.text)
         layout.operator("chatpose.describe", icon="OUTLINER_OB_FONT")
+        layout.operator("chatpose.save_asset", icon="ASSET_MANAGER")
 
 
 CLASSES = (CHATPOSE_UL_messages, CHATPOSE_PT_conversation)

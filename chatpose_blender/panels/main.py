@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import icons, session
+from .. import icons, pictures, session
 from ..client.connection import State
 from ..operators import targets
 from ..properties import APPLY_NAMES
@@ -23,6 +23,8 @@ _STATE_ICONS = {
     State.WRONG_TOKEN: "LOCKED",
     State.ERROR: "ERROR",
 }
+_GRID_COLUMNS = 4
+_PICTURE_SCALE = 3.0
 
 
 class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
@@ -83,6 +85,12 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
         row.operator("chatpose.candidate_step", text="", icon="TRIA_LEFT").step = -1
         row.label(text=f"Candidate {browser.index + 1} of {len(browser.poses)}")
         row.operator("chatpose.candidate_step", text="", icon="TRIA_RIGHT").step = 1
+        grid = column.grid_flow(row_major=True, columns=_GRID_COLUMNS, even_columns=True, align=True)
+        for i, pose in enumerate(browser.pictures):
+            cell = grid.column(align=True)
+            cell.template_icon(icon_value=pictures.icon(pose), scale=_PICTURE_SCALE)
+            shown = i == browser.index
+            cell.operator("chatpose.candidate_step", text=str(i + 1), depress=shown).step = i - browser.index
         row = column.row(align=True)
         row.operator("chatpose.candidate_keep", icon="CHECKMARK")
         row.operator("chatpose.candidate_discard", icon="X")

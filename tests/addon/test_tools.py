@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import bpy
 import numpy as np
 import pytest
-from bl_ext.dev.chatpose import blender_versions, session
+from bl_ext.dev.chatpose import blender_versions, pictures, session
 from bl_ext.dev.chatpose.operators import motion as motion_operators
 from bl_ext.dev.chatpose.rig import apply, motions, pose_files, smplx
 from bl_ext.dev.chatpose.rig import body as body_files
@@ -302,6 +303,47 @@ def test_clipboard_text_is_read(body):
     assert len(motion) == 1
     with pytest.raises(pose_files.PoseFileError, match="clipboard"):
         pose_files.from_json_text("hello")
+
+
+# -- pictures and assets -----------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_drawn_by_the_timer_one_a_tick(addon):
+    pictures.unload()
+    pictures.load()
+    texts = [json.dumps(_arm(a)) for a in (0.0, 1.5)] + ["damaged"]
+    assert [pictures.icon(text) for text in texts] == [0, 0, 0] and bpy.app.timers.is_registered(pictures.draw_next)
+    start = time.thread_time()
+    assert pictures.draw_next() is not None and len(pictures._previews) == 1
+    assert time.thread_time() - start < 0.010
+    while pictures.draw_next() is not None:
+        pass
+    drawn = [np.array(picture.image_pixels_float) for picture in pictures._previews.values()]
+    assert len(drawn) == 3 and (drawn[0] > 0).sum() > 1000 and not np.array_equal(drawn[0], drawn[1])
+    assert not drawn[2].any(), "a damaged pose has an empty picture"
+    pictures.icon(texts[0])
+    assert not pictures._wanted, "what is drawn is not wanted again"
+
+
+def test_pictures_do_not_grow_for_ever(addon, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PICTURES", 6)
+    pictures.unload()
+    pictures.load()
+    for i in range(15):
+        pictures.icon(json.dumps(_arm(0.1 * i)))
+    while pictures.draw_next() is not None:
+        pass
+    assert 3 <= len(pictures._previews) <= 6
+
+
+def test_a_pose_asset_knows_the_words_that_made_it(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    assert bpy.ops.chatpose.save_asset(tags="arms, greeting") == {"FINISHED"}
+    (action,) = [action for action in bpy.data.actions if action.asset_data]
+    assert action.name == "raise an arm" and action.asset_data.description == "raise an arm"
+    assert {tag.name for tag in action.asset_data.tags} >= {"ChatPose", "fake", "arms", "greeting"}
+    assert body.animation_data is None or body.animation_data.action is None
 
 
 # -- the body's shape --------------------------------------------------------------------------------------------------
