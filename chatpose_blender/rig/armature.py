@@ -280,12 +280,18 @@ def _set_forward(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) ->
 # -- height ----------------------------------------------------------------------------------------------------------
 
 
+_SKIN_DOUBT: Final = 0.15
+"""Metres on a SMPL-X body: skin that reaches further from soles and flesh than this is a prop or a shadow plane."""
+
+
 def _height(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) -> float:
     """World height of the body's lowest point: of the skin where there is one, else of the rig's soles and flesh."""
-    if apply.bound_meshes(context, armature):
-        return apply.lowest(context, armature)
     posed = {name: np.array(armature.pose.bones[name].matrix) for name in rig.order}
-    return _world_height(armature, rig, float(retarget.lowest(rig, posed)))
+    flesh = _world_height(armature, rig, float(retarget.lowest(rig, posed)))
+    if not apply.bound_meshes(context, armature):
+        return flesh
+    skin = apply.lowest(context, armature)
+    return skin if abs(skin - flesh) < _SKIN_DOUBT * rig.scale * max(armature.matrix_world.to_scale()) else flesh
 
 
 def _floor(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) -> float:

@@ -1,6 +1,6 @@
 """Poses in Blender's asset library: the rig as it stands becomes a pose asset that says which words made it.
 
-    action = save_pose(armature, "Kneeling", rig=rig, origin=Origin(prompt="...", seed=7, model="..."), tags=("ground",))
+    action = save_pose(armature, "Kneeling", rig=rig, origin=Origin(prompt="...", seed=7, model="..."))
     origin_of(action)                       # read back, for the history
 
 Changes nothing of the rig, its action or the selection. The asset is an action with one slot and one key per channel,

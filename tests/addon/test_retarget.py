@@ -119,6 +119,25 @@ def test_the_skin_stands_on_the_ground(addon):
         assert min((skin.matrix_world @ v.co).z for v in evaluated.data.vertices) == pytest.approx(rest_low, abs=1e-4)
 
 
+def test_a_shadow_on_the_floor_does_not_hold_the_body_up(addon):
+    """A mesh on the root bone stays on the ground whatever the pose: the soles decide then."""
+    ob = build(figures.figure("unreal_4"))
+    mesh = bpy.data.meshes.new("Shadow")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+    shadow = bpy.data.objects.new("Shadow", mesh)
+    bpy.context.collection.objects.link(shadow)
+    shadow.vertex_groups.new(name="root").add([0, 1, 2], 1.0, "ADD")
+    shadow.modifiers.new("Armature", "ARMATURE").object = ob
+    rig = rigs.bind(ob)
+    kneeling = {
+        **dict.fromkeys(smplx.BODY_JOINTS, (1.0, 0.0, 0.0, 0.0)),
+        **{f"{side}_knee": tuple(rot.from_rotvec((math.radians(90), 0, 0)).tolist()) for side in ("left", "right")},
+    }
+    rigs.apply_to_armature(bpy.context, ob, kneeling, MODEL, rig)
+    posed = {name: np.array(ob.pose.bones[name].matrix) for name in rig.order}
+    assert retarget.lowest(rig, posed) == pytest.approx(0.0, abs=1e-4)
+
+
 def test_strength_mirror_and_parts(addon):
     ob = build(figures.figure("unreal_5", rest="A", rolls=3))  # its five spine bones cannot be read back exactly
     pose = _pose(1)
