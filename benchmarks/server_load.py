@@ -25,21 +25,22 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "server")]
 
 from chatpose_server.language.base import LanguageRequest  # noqa: E402
+
 from tests.server.api.live import process  # noqa: E402
 from tests.server.fakes import FakeModel  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 TITLE = "## Server under load"
+MEMORY = "chatpose_process_resident_bytes"
 STEP_S = 0.02  # of the slow work: about a token of a real model
-WARM = 1500  # requests before memory is first read: by then every cache and thread is there
 
 
 class Client(threading.Thread):
     """One connection, and what happened on it."""
 
-    def __init__(self, server, number, count):
+    def __init__(self, server, number, count, end):
         super().__init__()
-        self.server, self.number, self.count = server, number, count
+        self.server, self.number, self.count, self.end = server, number, count, end
         self.random = random.Random(number)
         self.outcomes = Counter()
         self.times = []
@@ -76,6 +77,8 @@ class Client(threading.Thread):
 
     def run(self):
         for i in range(self.count):
+            if time.monotonic() > self.end:
+                return
             try:
                 self.one(i)
             except Exception as error:  # noqa: BLE001 - counted, and the run fails by it
@@ -134,8 +137,9 @@ def metrics(server):
     return {name + labels: float(value) for name, labels, value in re.findall(r"^(\w+)(\{.*\})? (\S+)$", text, re.M)}
 
 
-def fire(server, count, connections, first):
-    clients = [Client(server, first + n, count // connections) for n in range(connections)]
+def fire(server, count, connections, first, minutes):
+    end = time.monotonic() + 60 * minutes
+    clients = [Client(server, first + n, count // connections, end) for n in range(connections)]
     start = time.perf_counter()
     for client in clients:
         client.start()
@@ -154,12 +158,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--warm", type=int, default=1500, help="requests before memory is first read")
+    parser.add_argument("--minutes", type=float, default=60, help="stop asking after this long, on a busy machine")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, process(folder, "--port", "0", step_s=STEP_S, stands=True) as server:
         server.wait_ready()
-        fire(server, WARM, options.connections, 1000)
+        fire(server, options.warm, options.connections, 1000, options.minutes)
         before = settle(server)
-        clients, seconds = fire(server, options.requests, options.connections, 0)
+        clients, seconds = fire(server, options.requests, options.connections, 0, options.minutes)
         after = settle(server)
     rows = report(options, clients, seconds, before, after)
     print("\n".join(rows))
@@ -172,7 +178,7 @@ def report(options, clients, seconds, before, after):
     ids = [job for c in clients for job in c.jobs]
     submitted = after["chatpose_jobs_submitted_total"] - before["chatpose_jobs_submitted_total"]
     ended = sum(after[k] - before.get(k, 0) for k in after if k.startswith("chatpose_jobs_finished_total"))
-    growth = after["chatpose_process_resident_bytes"] / before["chatpose_process_resident_bytes"] - 1
+    growth = after[MEMORY] / before[MEMORY] - 1
     times = sorted(t for c in clients for t in c.times)
     assert not mistakes, mistakes[:5]
     assert submitted == ended, (submitted, ended)
@@ -182,17 +188,16 @@ def report(options, clients, seconds, before, after):
     return [
         TITLE,
         "",
-        f"`benchmarks/server_load.py`: {total:,} requests (a job and its polls count once) over {options.connections} connections"
-        f" in {seconds:.0f} s, model faked, machine shared with other work.",
+        f"`benchmarks/server_load.py`: {total:,} requests (a job and its polls count once) over {options.connections}"
+        f" connections in {seconds:.0f} s, model faked, machine shared with other work.",
         "",
         "| what | measured |",
         "|---|---|",
         *(f"| {name} | {n:,} |" for name, n in sorted(outcomes.items())),
         f"| jobs taken on / jobs ended | {submitted:,.0f} / {ended:,.0f} |",
         f"| answers that were another request's, doubled or lost | {len(mistakes)} |",
-        f"| memory of the server after {WARM:,} requests / at the end |"
-        f" {before['chatpose_process_resident_bytes'] / 1e6:.0f} MB / {after['chatpose_process_resident_bytes'] / 1e6:.0f} MB"
-        f" ({growth:+.1%}) |",
+        f"| memory of the server after {options.warm:,} requests / at the end |"
+        f" {before[MEMORY] / 1e6:.0f} MB / {after[MEMORY] / 1e6:.0f} MB ({growth:+.1%}) |",
         f"| `POST /v1/poses`, all connections busy, median / 95 % | {1e3 * times[len(times) // 2]:.0f} ms /"
         f" {1e3 * times[int(0.95 * len(times))]:.0f} ms |",
     ]

@@ -192,10 +192,23 @@ class ModelHost:
 
 
 def load_from_catalogue(name: str, quantize: str, progress: Progress) -> LanguageModel:
-    """The real Loader: a name of the catalogue, or (from the command line only) a folder or file."""
+    """The real Loader: a name of the catalogue, or (from the command line only) a folder or file.
+
+    Cached weights are read through once and compared with their hashes; damaged ones are fetched anew.
+    """
     language = room("language")
     if not hasattr(language, "load_language_model"):
         raise ChatPoseError("not_available", "This installation cannot load language models.", hint=_DOCTOR)
+    from .models import store
+    from .models.catalogue import CATALOGUE
+
+    if name in CATALOGUE and CATALOGUE[name].source is not None and store.is_ready(name):
+        progress("Checking the weights", 0.0)
+        try:
+            store.verify(name)
+        except store.StoreError as error:
+            _log.warning("weights damaged", extra={"model": name, "why": str(error)})
+            store.forget(name)
     return language.load_language_model(name, device="auto", quantize=quantize, progress=progress)
 
 

@@ -20,7 +20,8 @@ class FakeModel:
     """Answers with a bent knee whose angle depends on the prompt and the seed.
 
     Words in the prompt steer it: SLOW takes many small steps until it is cancelled, STUCK never looks at the progress,
-    CRASH raises, OOM runs out of memory for more than one candidate, OOMALWAYS for any, CHAT gives no pose. ``stands``: its poses have a place already.
+    CRASH raises, OOM runs out of memory for more than one candidate, OOMALWAYS for any, CHAT gives no pose.
+    ``stands``: its poses have a place already.
     """
 
     name: str = "fake"

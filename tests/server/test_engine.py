@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from itertools import pairwise
@@ -268,6 +269,39 @@ class TestModelHost:
             pass
         assert calls[-1] in ("Loading weights", "Starting")
         host.unload()
+
+
+class TestCachedWeights:
+    """What stands between a cache on disk and a model: its hashes. The fetching itself is tested with the store."""
+
+    @pytest.fixture
+    def cache(self, monkeypatch, tmp_path):
+        from chatpose_server import language
+        from chatpose_server.models import store
+
+        monkeypatch.setenv("CHATPOSE_CACHE", str(tmp_path))
+        folder = store.model_dir("chatpose-small")
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        stamp = {
+            "source": store.entry("chatpose-small").source.member_sha256,
+            "converter": store._CONVERTER_VERSION,
+            "files": {"model.safetensors": store.sha256(folder / "model.safetensors")},
+        }
+        (folder / "complete.json").write_text(json.dumps(stamp))
+        monkeypatch.setattr(language, "load_language_model", lambda name, **options: folder.exists())
+        return folder
+
+    def load(self):
+        return engine_module.load_from_catalogue("chatpose-small", "none", lambda stage, fraction: None)
+
+    def test_whole_ones_are_used(self, cache):
+        assert self.load() is True
+
+    @pytest.mark.parametrize("damaged", [b"", b"weight", b"Weights", b"weightsweights"])
+    def test_damaged_ones_are_thrown_away_and_fetched_anew(self, cache, damaged):
+        (cache / "model.safetensors").write_bytes(damaged)
+        assert self.load() is False  # the loader finds nothing and fetches
 
 
 @pytest.mark.parametrize(

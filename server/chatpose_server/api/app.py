@@ -59,6 +59,7 @@ class Service:
     clients: Clients = field(default_factory=Clients)
     counts: RequestCounts = field(default_factory=RequestCounts)
     stop_grace_s: float = 5.0
+    log_prompts: bool = False
 
 
 def make_app(service: Service) -> FastAPI:
@@ -89,7 +90,7 @@ def make_app(service: Service) -> FastAPI:
 
 
 def _with_token(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document, saying that everything but /health needs the token (the guard asks for it, no route does)."""
+    """The OpenAPI document, saying that all but /health needs the token: the guard asks for it, no route does."""
     schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["token"] = {"type": "http", "scheme": "bearer"}
     document["security"] = [{"token": []}]

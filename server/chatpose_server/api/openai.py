@@ -21,7 +21,7 @@ from ..jobs import Control, JobView, Work
 from ..language.base import ChatTurn
 from . import errors, guard, schemas
 from .errors import Json, documented
-from .routes import Watch, finish, service, sse
+from .routes import Watch, finish, log_prompt, service, sse
 
 if TYPE_CHECKING:
     from .app import Service
@@ -195,6 +195,7 @@ async def chat(request: Request, body: ChatRequest) -> Response:
     """Chat. A pose is given when the words ask for one. Going away cancels."""
     shared = service(request)
     pose = await run_sync(body.read)
+    log_prompt(shared, pose)
     results: list[PoseResult] = []
     view = shared.jobs.submit(
         _chat_work(shared, pose, results),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_WAIT_S: Final = 60.0
 KEEP_ALIVE_S: Final = 10.0  # proxies and clients give up on a silent stream after 15 s and more
 
+_log = logging.getLogger("chatpose.requests")
 router = APIRouter()
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=schemas.MAX_ID_CHARS)]
 
@@ -253,11 +255,18 @@ def _read_pose(body: schemas.PoseFields) -> PoseRequest:
 
 def pose_work(shared: Service, request: PoseRequest) -> Work:
     """The job of a pose."""
+    log_prompt(shared, request)
 
     def work(control: Control) -> dict[str, Any]:
         return shared.engine.pose(request, control.progress, control.on_text).to_json()
 
     return work
+
+
+def log_prompt(shared: Service, request: PoseRequest) -> None:
+    """Only where whoever started the server asked for it: prompts are private."""
+    if shared.log_prompts:
+        _log.info("prompt", extra={"prompt": request.prompt, "seed": request.seed})
 
 
 def _submit(request: Request, work: Work, *, task: str, lane: str, key: str | None, body: bytes) -> JobView:

@@ -119,7 +119,14 @@ def serve(options: ServeOptions, loader: Loader) -> None:
     access.allow((*LOOPBACK_NAMES, options.host, *options.names), port, scheme)
     host = ModelHost(loader, options.model, options.quantize)
     jobs = JobQueue()
-    service = Service(Engine(host), jobs, access, Clients(options.exit_when_alone), stop_grace_s=_STOP_GRACE_S)
+    service = Service(
+        Engine(host),
+        jobs,
+        access,
+        Clients(options.exit_when_alone),
+        stop_grace_s=_STOP_GRACE_S,
+        log_prompts=options.log_prompts,
+    )
     server = _Server(_config(options, service), functools.partial(jobs.close, _STOP_GRACE_S))
     _announce(options, scheme, port)
     if options.model is not None:

@@ -105,7 +105,10 @@ class Process:
 
 def command(folder, *arguments, load_steps=0, step_s=0.005, stands=False):
     script = Path(folder) / "serve_fake.py"
-    script.write_text(textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps, step_s=step_s, stands=stands)), encoding="utf-8")
+    script.write_text(
+        textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps, step_s=step_s, stands=stands)),
+        encoding="utf-8",
+    )
     environment = os.environ | {"CHATPOSE_TOKEN_FILE": str(Path(folder) / "token"), "OMP_NUM_THREADS": "1"}
     return [sys.executable, str(script), *arguments], environment
 

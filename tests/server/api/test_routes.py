@@ -128,3 +128,15 @@ def test_metrics(served):
     assert 'chatpose_http_answers_total{status="404"} 1' in text
     assert "chatpose_model_ready 1" in text
     assert served.http.get("/metrics", headers={"Authorization": ""}).status_code == 401
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_prompts_are_in_the_log_only_when_asked_for(served, caplog, asked):
+    caplog.set_level("INFO")
+    served.service.log_prompts = asked
+    served.http.post("/v1/poses", json={"prompt": "a secret pose"})
+    chat = {"messages": [{"role": "user", "content": "a secret chat"}]}
+    served.http.post("/v1/chat/completions", json=chat)
+    logged = [getattr(record, "prompt", "") for record in caplog.records if record.name.startswith("chatpose")]
+    assert ("a secret pose" in logged) is asked and ("a secret chat" in logged) is asked
+    assert [record for record in caplog.records if getattr(record, "state", "") == "done"]
