@@ -24,6 +24,7 @@ from .lexicon import Entry, entries, mirrored
 from .lexicon.lookup import Found, find, near, normal
 from .measure import measure
 from .parse import Parsed, parse
+from .parse import normal as normal_words
 from .refine import Refined, refine, solve
 from .say import describe
 from .vocabulary import POSECODES, Request, read
@@ -34,6 +35,7 @@ NAME_THRESHOLD_BESIDE: Final = 0.7  # and when the parser already understood mos
 _LIKENESS_WEIGHT: Final = 0.6  # of words in common with a wording, against the name head's probability
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
+_CLAUSE: Final = re.compile(r"[.;:,!?\n]+|\b(?:while|whilst|but|then|with|and)\b", re.IGNORECASE)
 _ARM: Final = "elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder"
 _LEG: Final = "knee|hip|ankle|thigh|shin|leg|foot|toes|heel"
 _PARTS: Final = tuple(
@@ -110,6 +112,8 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     else:
         understood = _share(literal)
         entry = _meant(words, named, NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD)
+    if entry is not None:
+        entry = _turned_to(entry, words)
     guess = [c for c, p in asked.items() if p >= CODE_THRESHOLD and c in POSECODES]
     request = literal.request
     if entry is not None:
@@ -141,16 +145,38 @@ def _standing() -> Request:
 
 
 def _literally(words: str) -> Parsed:
-    """What the phrase table reads, and by key words those clauses that it does not."""
+    """What the phrase table reads; clauses that it leaves words of are read by key words as well."""
     parsed = parse(words)
     statements: list[str] = []
     understood: list[str] = []
     rest: list[str] = []
-    for clause in (c.strip() for c in parsed.rest.split(";")):
-        read_now = read_clause(clause)
+    for clause in clauses(words):
+        left = parse(clause).rest
+        if not left:
+            continue
+        read_now = read_clause(normal_words(clause))
         statements += read_now
-        (understood if read_now else rest).append(clause)
-    return Parsed((*statements, *parsed.statements), (*parsed.understood, *understood), "; ".join(c for c in rest if c))
+        (understood if read_now else rest).append(left)
+    return Parsed((*statements, *parsed.statements), (*parsed.understood, *understood), "; ".join(rest))
+
+
+def _turned_to(entry: Entry, words: str) -> Entry:
+    """The named pose or its mirror image, whichever has more to say of the limb on the side that the words name."""
+    m = re.search(r"\b(left|right) (?:\w+ )?(arm|hand|fist|elbow|palm|finger|leg|foot|knee|thigh|shin)", words.lower())
+    if m is None or re.search(rf"\b{'right' if m[1] == 'left' else 'left'}\b", words.lower()):
+        return entry
+    limb = _ARM if m[2] in ("arm", "hand", "fist", "elbow", "palm", "finger") else _LEG
+
+    def weight(request: Request) -> int:
+        return sum(bool(re.match(rf"{m[1]}_({limb})", c.quantity)) for c in request.constraints if c.asked)
+
+    other = mirrored(entry)
+    return other if weight(other.versions[0]) > weight(entry.versions[0]) else entry
+
+
+def clauses(words: str) -> list[str]:
+    """A prompt cut where its parts stand for themselves."""
+    return [c.strip() for c in _CLAUSE.split(words) if c.strip()]
 
 
 def _adds(found: Found, literal: Parsed) -> bool:

@@ -63,7 +63,8 @@ _SIDED: Final = (
     ("elbow", "elbow"),
     ("wrist", "wrist"), ("hip", "hip"), ("waist", "waist"), ("thigh", "thigh"), ("lap", "thigh"), ("knee", "knee"),
     ("shin", "shin"), ("calf", "calf"), ("ankle", "ankle"), ("heel", "heel"), ("foot", "foot"), ("toes", "foot"),
-    ("cheek", "cheek"), ("ear", "ear"), ("eye", "eye"), ("temple", "temple"), ("buttock", "buttock"), ("armpit", "armpit"),
+    ("cheek", "cheek"), ("ear", "ear"), ("eye", "eye"), ("temple", "temple"), ("buttock", "buttock"),
+    ("armpit", "armpit"),
 )  # fmt: skip
 _PARTS: Final = re.compile(
     r"\b(?:(left|right|both|two|either) )?(?:outer |inner )?"
