@@ -20,7 +20,7 @@ from . import starts
 from .measure import measure, mirrored
 from .parse import normal, parse
 from .refine import choose_body, refine
-from .vocabulary import INF, POSECODES, QUANTITIES, SIDES, Constraint, Request, read
+from .vocabulary import POSTURES, QUANTITIES, SIDES, Constraint, Request
 
 Kind = Literal["change", "posture", "mirror", "swap", "copy", "turn", "undo", "nothing"]
 
@@ -225,7 +225,7 @@ def _changed(words: str, now: Tensor) -> Edited:
         elif absolute.constraints or absolute.flags:
             asked += absolute
             names += list(parsed.statements)
-            posture = posture or any(POSECODES[c].group == "posture" for c in absolute.codes if c in POSECODES)
+            posture = posture or any(c in POSTURES for c in absolute.codes)
         else:
             rest.append(normal(clause))
     if not asked.constraints:
@@ -317,9 +317,6 @@ def _posture(now: Tensor, asked: Request, names: tuple[str, ...], rest: str) -> 
     free = _BALANCE | _SPINE | said
     done = refine(rot.quat_to_matrot(body)[None], asked, free=free)
     return Edited(done.matrot[0], "posture", free, names, done.unmet[0], rest)
-
-
-POSTURES: Final = frozenset(c.name for c in POSECODES.values() if c.group == "posture")
 
 
 def _turned(now: Tensor, words: str, way: str) -> Edited:

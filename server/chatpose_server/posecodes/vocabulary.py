@@ -784,6 +784,7 @@ _code("balanced", [("balance.offset", -1, 0.03)], "person", ["in balance"], ())
 
 POSECODES: Final[Mapping[str, Posecode]] = _POSECODES
 """Every posecode by name, in a fixed order: the classes of a model's posecode head."""
+POSTURES: Final = frozenset(c.name for c in _POSECODES.values() if c.group == "posture")
 FLAGS: Final = frozenset(c.name for c in _POSECODES.values() if c.flag)
 
 # -- the notation ------------------------------------------------------------------------------------------------------
@@ -830,12 +831,11 @@ _TRUNK_DIRECTION: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean"})
 
 def _settled(constraints: list[Constraint]) -> tuple[Constraint, ...]:
     """What a posture only implies gives way to what is said outright: "kneeling, bent over" is no contradiction."""
-    posture = {c.name for c in _POSECODES.values() if c.group == "posture"}
-    said = [c for c in constraints if c.source not in posture]
+    said = [c for c in constraints if c.source not in POSTURES]
     trunk_said = any(c.quantity in _TRUNK_DIRECTION for c in said)
     kept: list[Constraint] = []
     for c in constraints:
-        if c.source in posture:
+        if c.source in POSTURES:
             if c.quantity == "trunk.up" and trunk_said and c.lo <= 0:
                 continue
             if any(o.quantity == c.quantity and (o.lo >= c.hi or o.hi <= c.lo) for o in said):
