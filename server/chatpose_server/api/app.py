@@ -81,9 +81,10 @@ def make_app(service: Service) -> FastAPI:
     app.state.service = service
     plain = app.openapi
     app.openapi = lambda: _with_token(plain())
-    errors.install(app)
-    app.include_router(routes.router)
-    app.include_router(openai.router)
+    routers = (routes.router, openai.router)
+    errors.install(app, routers)
+    for router in routers:
+        app.include_router(router)
     app.add_middleware(Guard, access=service.access)
     app.add_middleware(service.counts.middleware)
     return app

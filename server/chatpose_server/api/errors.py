@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from ..faults import CODES, ChatPoseError, Fault, explain
 from .schemas import ErrorBody
@@ -55,15 +57,24 @@ POSING: Final = (
 JOB: Final = ("idempotency_conflict", "queue_full", "client_queue_full", "shutting_down")
 
 
-def install(app: FastAPI) -> None:
-    """Makes every exception of this app one of ours."""
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Makes every exception of this app, whose routes are those of ``routers``, one of ours."""
 
-    async def handle(_: Request, error: Exception) -> Response:
-        # the framework knows which methods a 405 should name
-        return response(read(error), error.headers if isinstance(error, HTTPException) else None)
+    async def handle(request: Request, error: Exception) -> Response:
+        fault = read(error)
+        return response(
+            fault, {"Allow": _allowed(routers, request.scope)} if fault.code == "method_not_allowed" else None
+        )
 
     for kind in (ChatPoseError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handle)
+
+
+def _allowed(routers: Sequence[APIRouter], scope: Scope) -> str:
+    """The methods of every route at this address (the framework itself names only the first route's)."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, Route)]
+    here = [route for route in routes if route.matches(scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in here for method in route.methods or ()}))
 
 
 def read(error: Exception) -> Fault:

@@ -67,7 +67,7 @@ class Guard:
             return
         headers, incoming = _Headers(scope), _Incoming(receive)
         fault = self._refuse(scope, headers)
-        if fault is None and scope["method"] in ("POST", "PUT", "PATCH"):
+        if fault is None and scope["method"] == "POST":  # no route takes another method's body
             body = await self._read_body(headers, incoming)
             if isinstance(body, bytes):
                 receive = _replay(body, receive)

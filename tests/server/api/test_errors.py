@@ -87,6 +87,16 @@ def test_table(shared, method, path, body, status, code, param):
     check(shared.http.request(method, path, **kwargs), status, code, param)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [("PATCH", "/v1/jobs/x", "DELETE, GET"), ("PUT", "/v1/poses", "POST"), ("POST", "/health", "GET")],
+)
+def test_a_wrong_method_is_told_the_right_ones(shared, method, path, allow):
+    answer = shared.http.request(method, path, json={})
+    check(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allow
+
+
 def test_internal_tells_a_log_id_and_nothing_else(shared, caplog):
     answer = shared.http.post("/v1/poses", json={"prompt": "CRASH"})
     assert "secret" not in answer.text and "ZeroDivision" not in answer.text
