@@ -1,12 +1,15 @@
-"""The lexicon of named poses: every line is in the vocabulary, no statement fights another, mirrors are true mirrors."""
+"""The lexicon of named poses: every line is in the vocabulary, no statement fights another, mirrors are true."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 
 import pytest
+import torch
 from chatpose_server.posecodes import lexicon
 from chatpose_server.posecodes.lexicon import LexiconError, entries, mirror_wording, mirrored, read_blocks, read_topic
+from chatpose_server.posecodes.measure import measure
+from chatpose_server.posecodes.refine import solve
 from chatpose_server.posecodes.vocabulary import INF, QUANTITIES, Request, read
 
 BLOCKS = read_blocks("stand = standing; knees=straight\nleft_arm_up = left_arm=up\nhigh = $stand; $left_arm_up\n")
@@ -142,3 +145,35 @@ def test_bad_blocks_are_refused(text: str):
 
 def test_the_files_are_read_once():
     assert lexicon.entries() is lexicon.entries()
+
+
+SOLVED = [  # entry, what an onlooker would measure, from, to
+    ("warrior two", "left_arm.vertical", 75, 90),
+    ("warrior two", "right_arm.vertical", 75, 90),
+    ("warrior two", "left_knee", 80, 120),
+    ("warrior two", "right_knee", 158, 181),
+    ("superhero landing", "right_hand@ground", -0.1, 0.07),
+    ("superhero landing", "pelvis.height", 0.2, 0.6),
+    ("military salute", "right_hand:head.distance", 0.0, 0.25),
+    ("military salute", "trunk.up", 0, 12),
+    ("handstand", "trunk.up", 155, 181),
+    ("handstand", "left_hand@ground", -0.1, 0.07),
+    ("sitting cross-legged on the floor", "seat@ground", -0.1, 0.07),
+    ("sitting cross-legged on the floor", "pelvis.height", 0.0, 0.25),
+]
+
+
+@pytest.fixture(scope="module")
+def onlooker() -> dict[tuple[str, str], float]:
+    """What each solved entry of the table measures, both names."""
+    torch.set_num_threads(1)
+    names = list(dict.fromkeys(row[0] for row in SOLVED))
+    by_name = {e.name: e for e in entries()}
+    quantities = list(dict.fromkeys(row[1] for row in SOLVED))
+    values = measure(solve([by_name[n].versions[0] for n in names]).matrot, quantities)
+    return {(n, q): float(values[i, j]) for i, n in enumerate(names) for j, q in enumerate(quantities)}
+
+
+@pytest.mark.parametrize(("name", "quantity", "lo", "hi"), SOLVED)
+def test_famous_poses_come_out(onlooker: dict[tuple[str, str], float], name: str, quantity: str, lo: float, hi: float):
+    assert lo <= onlooker[name, quantity] <= hi
