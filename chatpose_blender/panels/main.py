@@ -77,8 +77,9 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
             row = column.row(align=True)
             row.scale_y = 1.4
             row.operator("chatpose.pose", icon_value=icons.value("pose"))
+            row = column.row(align=True)
             row.operator("chatpose.pose", text="Refine", icon="MODIFIER").refine = True
-            column.prop(context.scene.chatpose, "candidates")
+            row.prop(context.scene.chatpose, "candidates")
 
     def _draw_candidates(self, column: bpy.types.UILayout, browser: session.Browser) -> None:
         row = column.row(align=True)
