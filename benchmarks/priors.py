@@ -202,8 +202,8 @@ def interpolation(quat: Tensor, pairs: int) -> str:
             [name, with_95th(ratio), with_95th(speed),
              f"{ends:.3f}", f"{middle:.2f}", f"{jerk:.2f}", f"{100 * beyond:.1f}"]
         )  # fmt: skip
-    head = ["way", "length ratio (95th)", "speed ratio (95th)", "ends off, degrees", "to natural in the middle, degrees",
-            "jerk, mm a frame3", "past limits, %"]  # fmt: skip
+    head = ["way", "length ratio (95th)", "speed ratio (95th)", "ends off, degrees",
+            "to natural in the middle, degrees", "jerk, mm a frame3", "past limits, %"]  # fmt: skip
     return table(head, rows)
 
 

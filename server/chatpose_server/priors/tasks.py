@@ -104,8 +104,9 @@ def sample(
 ) -> list[Pose]:
     """``count`` natural poses: anything, or variations of ``near``.
 
-    ``spread`` 0..1 (more is allowed): how far from ``near``; 0 gives ``near`` itself. Without ``near``, poses face +z
-    and have no place; give them one with the ground. Joints that the prior does not speak of are ``near``'s.
+    ``spread`` 0..1 (more is allowed): how far from ``near``; 0 gives ``near`` itself. Variations stand as high as
+    ``near`` does, and joints that the prior does not speak of are its own. Without ``near``, poses face +z and have no
+    place: ``ground`` gives them one.
     """
     if not 1 <= count <= MAX_SAMPLES:
         raise PriorTaskError(f"Between 1 and {MAX_SAMPLES} poses can be made at once, not {count}.")
@@ -130,11 +131,17 @@ def sample(
         quat = limits.clamp(rot.quat_slerp(quat, pulled, strength), held)
     score = _scores(chosen, quat)
     base = near or Pose({"pelvis": (1.0, 0.0, 0.0, 0.0)})
+    made = [replace(_with_joints(base, q), score=s) for q, s in zip(quat, score, strict=True)]
     progress("Making them natural", 1.0)
-    return [
-        replace(_with_joints(base, q), score=s, transl=None if near is None else near.transl)
-        for q, s in zip(quat, score, strict=True)
-    ]
+    return made if near is None or near.transl is None or spread == 0 else _as_low_as(near, made)
+
+
+def _as_low_as(near: Pose, made: list[Pose]) -> list[Pose]:
+    """``made`` raised or lowered until their lowest joint is as high as ``near``'s: who stood, still stands."""
+    place = torch.tensor([near.transl or (0.0, 0.0, 0.0)])
+    low = solver.positions(_body_quats([near, *made]), place.expand(len(made) + 1, -1))[..., 1].amin(1)
+    x, y, z = place[0].tolist()
+    return [p.with_transl((x, y + d, z)) for p, d in zip(made, (low[0] - low[1:]).tolist(), strict=True)]
 
 
 def _varied(coder: VPoser, near: Tensor, code: Tensor, spread: float) -> Tensor:
