@@ -20,6 +20,7 @@ from .client.jobs import Connected, Failed, Finished, Jobs, Message, Progressed
 from .rig.apply import Snapshot
 
 TICK_SECONDS = 0.05  # an answer waits at most this long for the main thread
+CLOCK_SECONDS = 0.5  # between redraws that only show the time that has passed
 HELD_TICK_SECONDS = 0.25  # while an answer waits for the artist to leave Edit Mode
 DRAIN_SECONDS = 0.004  # of a tick, so that with drawing and posing it stays under 10 ms
 START_CHECK_SECONDS = 1.0  # after start-up, when the window is drawn
@@ -100,6 +101,7 @@ class Session:
     browser: "Browser | None" = None  # candidates that are being stepped through
     answer: str = ""
     problem: Problem | None = None
+    drawn: float = 0.0  # when the panels were last told to redraw, in time.monotonic()'s seconds
 
 
 current = Session()
@@ -156,7 +158,8 @@ def pump() -> float | None:
     if current.held is not None:
         return TICK_SECONDS  # the pose gets a tick of its own
     if current.jobs.waiting:
-        redraw()  # the elapsed time
+        if time.monotonic() - current.drawn > CLOCK_SECONDS:
+            redraw()
         return TICK_SECONDS
     return None
 
@@ -207,6 +210,8 @@ def _apply_held() -> float | None:
 def _obstacle() -> str:
     """Why a pose cannot be applied at this moment; "" when it can."""
     context = bpy.context
+    if _is_rendering():  # changing data that is being rendered can crash Blender
+        return "The answer waits for the end of the render"
     if context.mode not in _POSING_MODES:
         return "The answer waits for you to go back to Object or Pose Mode"
     for window in context.window_manager.windows:
@@ -233,8 +238,13 @@ def in_window() -> Iterator[None]:
         yield
 
 
+def _is_rendering() -> bool:
+    return bpy.app.is_job_running("RENDER")
+
+
 def redraw() -> None:
     """Redraws the sidebars of the 3D viewports, and nothing else."""
+    current.drawn = time.monotonic()
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":

@@ -35,6 +35,6 @@ def settle(pump):
     """Ticks until nothing is under way."""
 
     def until_idle(until=lambda: session.current.work is None and not session.current.jobs.waiting):
-        pump(until, session.pump, limit=10.0)
+        pump(until, session.pump, limit=30.0)
 
     return until_idle

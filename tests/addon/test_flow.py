@@ -238,6 +238,19 @@ def test_an_answer_waits_for_the_end_of_edit_mode(server, body, settle):
     assert apply.read_pose(_rig())["left_shoulder"][0] == pytest.approx(0.8, abs=1e-5)
 
 
+def test_an_answer_waits_for_the_end_of_a_render(server, body, settle, monkeypatch):
+    rendering = [True]
+    monkeypatch.setattr(session, "_is_rendering", lambda: rendering[0])
+    before = _snapshot(body)
+    _ask()
+    settle(lambda: session.current.work and "render" in session.current.work.stage)
+    assert _snapshot(body) == before
+    rendering.clear()
+    rendering.append(False)
+    settle()
+    assert apply.read_pose(body)["left_shoulder"][0] == pytest.approx(0.8, abs=1e-5)
+
+
 # -- what it is applied to ---------------------------------------------------------------------------------------------
 
 
