@@ -46,7 +46,7 @@ def examine() -> list[Finding]:
     ]
     findings += [_package(name, needed=True) for name in _NEEDED]
     findings += [_package(name, needed=False, advice=advice) for name, advice in _OPTIONAL.items()]
-    return [*findings, _device(), *_rooms(), *_weights(), _disk(), _token(), _port()]
+    return [*findings, _device(), *_published(), *_rooms(), *_weights(), _disk(), _token(), _port()]
 
 
 def _package(name: str, needed: bool, advice: str = "") -> Finding:
@@ -68,6 +68,27 @@ def _device() -> Finding:
     if torch.backends.mps.is_available():
         return Finding("device", "Apple GPU (MPS)", ok=True)
     return Finding("device", f"CPU, {torch.get_num_threads()} threads", ok=True)
+
+
+def _published() -> list[Finding]:
+    """Whether the published ChatPose would run here, before anybody downloads 26 GB."""
+    try:
+        from .language.devices import QUANTIZATIONS, DeviceError, check_quantization, fit_sentence, pick_device
+        from .language.published import memory_of_shape
+
+        place = pick_device()
+    except Exception:  # noqa: BLE001 - what is broken is named by the other findings
+        return []
+    findings: list[Finding] = []
+    for quantize in QUANTIZATIONS if place.kind == "cuda" else QUANTIZATIONS[:1]:
+        what = f"published ChatPose 13B, {'whole' if quantize == 'none' else quantize}"
+        need = memory_of_shape("13b", place.dtype, quantize, kind=place.kind)
+        try:
+            check_quantization(quantize, place)
+            findings.append(Finding(what, fit_sentence(need, place), need.total <= place.free_bytes))
+        except DeviceError as error:
+            findings.append(Finding(what, fit_sentence(need, place), False, advice=str(error)))
+    return findings
 
 
 def _rooms() -> list[Finding]:

@@ -139,11 +139,11 @@ def cache_bytes(layers: int, kv_heads: int, head_size: int, positions: int, dtyp
 
 
 def fit_sentence(need: MemoryNeed, device: Device) -> str:
-    """One sentence for the artist: does it fit, and what to do if not."""
+    """One sentence for the artist: does it fit."""
     needed, there = need.total / GIB, device.free_bytes / GIB
     if need.total <= device.free_bytes:
         return f"needs {needed:.1f} GB, fits {device.label} ({there:.1f} GB free)"
-    return f"needs {needed:.1f} GB, {device.label} has {there:.1f} GB free: choose 8bit or 4bit, or a smaller model"
+    return f"needs {needed:.1f} GB, and {device.label} has {there:.1f} GB free"
 
 
 def release_memory(device: Device) -> None:
