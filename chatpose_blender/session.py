@@ -7,8 +7,10 @@ step. Rigs are remembered by name and session uid and looked up again, since und
 
 import contextlib
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import bpy
 
@@ -203,8 +205,18 @@ def _apply_held() -> float | None:
         work.apply(work, result)
     except RuntimeError as error:  # an operator that refuses reports through this
         current.problem = Problem(str(error).removeprefix("Error: ").strip())
+    except Exception as error:  # noqa: BLE001 - Blender would drop the timer without a word to the artist
+        current.problem = Problem(
+            f"ChatPose itself failed ({type(error).__name__}); use Copy Details and report it.", _where(error)
+        )
     redraw()
     return TICK_SECONDS if current.jobs.waiting else None
+
+
+def _where(error: Exception) -> str:
+    """An error's way through the code without folders, which may hold the artist's name."""
+    steps = traceback.extract_tb(error.__traceback__)
+    return "; ".join(f"{Path(step.filename).name}:{step.lineno} {step.name}" for step in steps) + f"; {error!r}"
 
 
 def _obstacle() -> str:

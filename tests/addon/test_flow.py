@@ -365,6 +365,23 @@ def test_details_hold_no_secret(server, body, settle):
     assert "very-secret" not in text and "private" not in text
 
 
+def test_a_fault_of_our_own_is_told_and_does_not_stop_the_next_job(server, body, settle, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("oops")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.Target, "find", broken)
+        _ask()
+        settle()
+    assert session.current.problem.sentence == (
+        "ChatPose itself failed (ZeroDivisionError); use Copy Details and report it."
+    )
+    assert "session.py" in session.current.problem.details and "/" not in session.current.problem.details
+    _ask()
+    settle()
+    assert session.current.problem is None
+
+
 def test_the_main_thread_never_opens_a_socket(server, body, settle, monkeypatch):
     main, used = threading.main_thread(), []
     real = socket.socket.connect
