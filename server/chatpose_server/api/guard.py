@@ -67,7 +67,8 @@ class Guard:
             return
         headers, incoming = _Headers(scope), _Incoming(receive)
         fault = self._refuse(scope, headers)
-        if fault is None and scope["method"] == "POST":  # no route takes another method's body
+        # no route takes another method's body, or does anything without one
+        if fault is None and scope["method"] == "POST" and headers.has_body():
             body = await self._read_body(headers, incoming)
             if isinstance(body, bytes):
                 receive = _replay(body, receive)
@@ -141,6 +142,9 @@ class _Headers:
         values = self.all(name)
         return default if not values else values[0] if len(values) == 1 else "\0twice"
 
+    def has_body(self) -> bool:
+        return self.only("content-length", "0") != "0" or bool(self.all("transfer-encoding"))
+
 
 class _Incoming:
     """The body as it comes. ``whole``: nothing more will come: that was all, or the client is ``gone``."""
@@ -159,7 +163,7 @@ class _Incoming:
         """Reads a refused body to its end, within reason: a client that is still sending would see the connection
         break instead of the answer.
         """
-        if headers.only("content-length", "0") == "0" and not headers.all("transfer-encoding"):
+        if not headers.has_body():
             return
         left = _DRAIN_BYTES
         with anyio.move_on_after(_DRAIN_S):

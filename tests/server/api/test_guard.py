@@ -91,6 +91,16 @@ def test_a_browsers_preflight_is_refused(shared):
     assert error(shared.http.options("/v1/poses", headers=headers)) == (403, "origin_refused")
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/poses", "/v1/jobs", "/v1/models/unload", "/v1/models/load", "/v1/clients/heartbeat"]
+)
+def test_a_post_without_a_body_does_nothing(shared, path):
+    answer = shared.http.post(path)
+    assert error(answer) == (422, "invalid_request")
+    assert error(shared.http.post("/health")) == (405, "method_not_allowed")
+    assert shared.model.unloaded is False
+
+
 @pytest.mark.parametrize("twice", ["host", "authorization", "content-type"])
 def test_a_header_that_is_there_twice_is_wrong(shared, twice):
     single = {"host": "127.0.0.1:7673", "authorization": HEADERS["Authorization"], "content-type": "application/json"}
