@@ -398,12 +398,13 @@ def report(folder: Path, share: float) -> str:
         return torch.randperm(len(s), generator=torch.Generator().manual_seed(1))[: int(n * share)]
 
     pick, other = some(2000, test), some(2000, unseen)
-    few = some(500, test)
+    few, rest = some(500, test), some(500, unseen)
     parts = [
         ("Real against corrupted: area under the curve", real_or_not(
             {"test": test.quat[pick], "test, lent": lent.quat[pick], "unseen": unseen.quat[other]})),
         ("One pose without its noise: mean error less by (joints the source measured)", denoise_single(
-            {"test": (test.quat[few], test.known[few]), "test, lent": (lent.quat[few], test.known[few])})),
+            {"test": (test.quat[few], test.known[few]), "test, lent": (lent.quat[few], test.known[few]),
+             "unseen": (unseen.quat[rest], unseen.known[rest])})),
         ("Clips of 60 frames without their noise (`denoise`, strength 0.5)", denoise_clips(
             clips(test, int(12 * share), 60))),
         ("In-betweens: pairs of held-out poses, 30 frames between", interpolation(test.quat, int(200 * share))),
