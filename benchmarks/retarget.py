@@ -21,6 +21,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -166,12 +167,12 @@ class Meter:
                 yield self._beyond(ends, (REST[collar], REST[shoulder]), (places[collar], places[shoulder]))
         top = rigmap.neck[0] if rigmap.neck else rigmap.bones["head"][0]
         chain = [*rigmap.spine, top]
-        if rigmap.family == "rigify":  # its lower spine bones hang down from the middle: no line from head to head
-            chain = chain[1:]
-        if len(rigmap.spine) == 3 and len(chain) == 4:
-            for ends, joints in zip(itertools.pairwise(chain), ("spine1", "spine2", "spine3"), strict=True):
-                tip = {"spine1": "spine2", "spine2": "spine3", "spine3": "neck"}[joints]
-                yield self._beyond(ends, (REST[joints], REST[tip]), (places[joints], places[tip]))
+        joints = ["spine1", "spine2", "spine3", "neck"]
+        if rigmap.family == "rigify" and self.shown("neck") == "neck":
+            chain, joints = chain[1:], joints[1:]  # this control hangs down from the middle of the back
+        if len(rigmap.spine) == 3:
+            for ends, (a, b) in zip(itertools.pairwise(chain), itertools.pairwise(joints), strict=True):
+                yield self._beyond(ends, (REST[a], REST[b]), (places[a], places[b]))
             return
         for ends in itertools.pairwise(chain):  # another count: the same stretch of the body's trunk
             at = [self._height(bone) for bone in ends]
@@ -260,6 +261,11 @@ def rigify(rest: str) -> bpy.types.Object:
     return generated
 
 
+def deform_bone(control: str) -> str:
+    """The bone that carries the skin which a control of Rigify's moves."""
+    return "DEF-" + {"neck": "spine.004", "head": "spine.006"}.get(control, control.replace("_fk", ""))
+
+
 def main() -> None:
     """Runs all rigs and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -274,7 +280,8 @@ def main() -> None:
     ]
     for i, (name, rest) in enumerate((n, r) for n in figures.ROWS for r in "TA"):
         if args.only in name:
-            ob = build(figures.figure(name, rest=rest, rolls=i))
+            own = name.startswith("smpl") and rest == "T"  # these come with SMPL-X's own rest pose or a new one
+            ob = build(figures.figure(name, rest="SMPLX" if own else rest, rolls=i))
             ob.scale = (0.6, 0.6, 0.6)
             ob.rotation_euler = (0, 0, 2.1)
             rows.append(measure(f"{name}, {rest}", ob))
@@ -284,13 +291,19 @@ def main() -> None:
         for rest in "TA":
             ob = rigify(rest)
             rows.append(measure(f"Rigify's controls, {rest}", ob))
-            rows.append(measure(f"Rigify's deform bones, {rest}", ob, lambda b: "DEF-" + b.replace("_fk", "")))
+            rows.append(measure(f"Rigify's deform bones, {rest}", ob, deform_bone))
     print(f"\n{len(STANDING) + len(LYING)} poses by hand, {RANDOM_POSES} random, Blender {bpy.app.version_string}\n")
     print("\n".join(rows))
     if args.out:
         args.out.write_text("\n".join(rows) + "\n")
+
+
+status = 1
+try:
+    main()
+    status = 0
+finally:
+    if status:
+        traceback.print_exc()
     sys.stdout.flush()
-    os._exit(0)  # bpy 4.5 can hang in its own destructors
-
-
-main()
+    os._exit(status)  # bpy 4.5 can hang in its own destructors

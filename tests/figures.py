@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from chatpose_blender.rig.rest_pose import REST, SOLE
+
 UP, AHEAD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])  # SMPL-X's axes; turned to Blender's at the end
 
 
@@ -76,6 +78,16 @@ def points(rest: str = "T") -> dict[str, np.ndarray]:
         for name in ("toe", "toe_end"):
             q[name] = q["ankle"] + _turn(1, 12) @ (q[name] - q["ankle"])
         q["toe"][1], q["toe_end"][1] = 0.025, 0.02
+    return q
+
+
+def smplx_points() -> dict[str, np.ndarray]:
+    """The same joints where SMPL-X's own body has them at rest."""
+    q = {name.removeprefix("left_"): at - (0, SOLE, 0) for name, at in REST.items() if not name.startswith("right_")}
+    q["toe"], q["root"], q["hand_end"] = q.pop("foot"), np.zeros(3), q["middle1"]
+    q["toe_end"], q["head_end"] = q["toe"] + 0.06 * AHEAD, q["head"] + 0.2 * UP
+    for finger in FINGERS:
+        q[f"{finger}4"] = 2 * q[f"{finger}3"] - q[f"{finger}2"]
     return q
 
 
@@ -303,12 +315,12 @@ FAMILY_OF = {"smplx_addon": "smplx", "smpl": "smplx", "mixamo_bare": "mixamo", "
 def figure(
     name: str, *, rest: str = "T", rolls: int | None = None, scale: float = 1.0, axes: str = "Z", tails: bool = True
 ) -> dict[str, Bone]:
-    """One armature: ``rest`` T or A, odd bone rolls from a seed, in units of 1/``scale`` metres, z or y up.
+    """One armature: ``rest`` T, A or SMPLX (that body's own joints), odd bone rolls from a seed, in units of 1/``scale`` metres, z or y up.
 
     ``tails`` False: bones point anywhere, as after an import from a format that knows joints only.
     """
     rng = np.random.default_rng(rolls)
-    where = points(rest)
+    where = smplx_points() if rest == "SMPLX" else points(rest)
     basis = {
         "Z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
         "Y": np.eye(3),
