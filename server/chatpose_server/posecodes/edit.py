@@ -4,11 +4,12 @@ A change is relative (from what is measured now) or absolute (what ``parse`` rea
 move. Knows no model; words it cannot read come back in ``Edited.rest``. Task: PoseFix (Delmas et al., ICCV 2023).
 """
 
+# ruff: noqa: E501 (a table of patterns: one entry a line)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import torch
@@ -79,9 +80,9 @@ def _touched(quantity: str) -> frozenset[str]:
     if quantity.startswith("knees"):
         out = _LEGS
     if ".raise" in quantity:
-        out = frozenset({quantity.split(".")[0].replace("shoulder", "collar")})
+        out = frozenset({quantity.partition(".")[0].replace("shoulder", "collar")})
     if family == "collar":
-        out = frozenset({quantity.split("_")[0] + "_collar"})
+        out = frozenset({quantity.partition("_")[0] + "_collar"})
     return out or _BALANCE | _SPINE
 
 

@@ -80,12 +80,15 @@ TOUCHERS: Final[Mapping[str, tuple[Ball, ...]]] = _both_balls({
     "left_knee": (Ball("left_knee", (0.120, -0.812, 0.020), 0.055),),
     "left_foot": (Ball("left_ankle", (0.114, -1.245, -0.010), 0.042), Ball("left_ankle", (0.130, -1.265, 0.060), 0.030),
                   Ball("left_foot", (0.144, -1.275, 0.120), 0.020)),
-    "left_ankle": (Ball("left_ankle", (0.111, -1.205, -0.014), 0.045), Ball("left_knee", (0.112, -1.150, -0.016), 0.044)),
+    "left_ankle": (Ball("left_ankle", (0.111, -1.205, -0.014), 0.045),
+                   Ball("left_knee", (0.112, -1.150, -0.016), 0.044)),
     "left_thigh": tuple(Ball("left_hip", (0.106 + 0.014 * t, -0.47 - 0.33 * t, 0.022), 0.085 - 0.022 * t)
                         for t in (0.35, 0.6, 0.85)),
     "left_sole": (Ball("left_ankle", (0.130, -1.290, 0.020)), Ball("left_ankle", (0.135, -1.292, 0.090))),
 })  # fmt: skip
-DORSAL_TARGETS: Final = frozenset({"lower_back", "upper_back", "left_hip", "right_hip", "left_buttock", "right_buttock"})
+DORSAL_TARGETS: Final = frozenset(
+    {"lower_back", "upper_back", "left_hip", "right_hip", "left_buttock", "right_buttock"}
+)
 """Targets on which the back of the hand counts as well as the palm."""
 
 # What is touched.

@@ -21,8 +21,20 @@ from ..skeleton import BODY_JOINTS, INDEX, MIRROR
 from . import landmarks as lm
 from . import limits
 from .vocabulary import (
-    ARM_SEGMENTS, CONTACTS, DIRECTION_AXES, FAMILIES, GAZE_TARGETS, GROUND_PARTS, HEIGHT_PARTS, INF, JOINT_ANGLES,
-    PAIRS, POSECODES, QUANTITIES, SEGMENTS, SIDES, Constraint,
+    ARM_SEGMENTS,
+    CONTACTS,
+    DIRECTION_AXES,
+    FAMILIES,
+    GAZE_TARGETS,
+    GROUND_PARTS,
+    HEIGHT_PARTS,
+    JOINT_ANGLES,
+    PAIRS,
+    POSECODES,
+    QUANTITIES,
+    SEGMENTS,
+    SIDES,
+    Constraint,
 )  # fmt: skip
 
 _BODY: Final = len(BODY_JOINTS)
@@ -36,7 +48,7 @@ def measure(local_matrot: Tensor, names: Sequence[str] | None = None) -> Tensor:
     """Quantities of poses.
 
     ``local_matrot``: (B, J >= 22, 3, 3) local rotations in SMPL-X order, joint 0 the global orientation.
-    ``names``: which quantities, default all in the vocabulary's order. Returns (B, len(names)): degrees, metres, ratios.
+    ``names``: which quantities, default all in the vocabulary's order. Returns (B, len(names)).
     """
     wanted = list(QUANTITIES) if names is None else list(names)
     families = dict.fromkeys(QUANTITIES[n].family for n in wanted)
@@ -160,7 +172,7 @@ def _ground() -> tuple[_Rest, Tensor, list[list[int]]]:
 
 
 class BodyView:
-    """One batch of posed bodies, seen in the frames the vocabulary speaks of. Everything is computed once, on demand."""
+    """One batch of posed bodies, seen in the frames the vocabulary speaks of. All is computed once, on demand."""
 
     def __init__(self, local_matrot: Tensor) -> None:
         self.local = local_matrot[:, :_BODY]  # (B, 22, 3, 3)
@@ -393,7 +405,8 @@ def _trunk(view: BodyView) -> Tensor:
 def _signed(sin: Tensor, cos: Tensor) -> Tensor:
     """Degrees in (-180, 180]; near the pole, where the angle is not defined, the gradient stays finite."""
     pole = (sin * sin + cos * cos) < 1e-8
-    return torch.atan2(torch.where(pole, torch.zeros_like(sin), sin), torch.where(pole, torch.ones_like(cos), cos)) * _DEG
+    sin, cos = torch.where(pole, torch.zeros_like(sin), sin), torch.where(pole, torch.ones_like(cos), cos)
+    return torch.atan2(sin, cos) * _DEG
 
 
 def _gaze(view: BodyView) -> Tensor:

@@ -5,6 +5,7 @@ writes is read back), and everyday phrases on top. What is left over stands in `
 sense of. English only.
 """
 
+# ruff: noqa: E501, SIM905, RUF001 (tables of phrases: one entry a line, typographic quotes are input)
 from __future__ import annotations
 
 import functools
@@ -326,7 +327,10 @@ def parse(text: str) -> Parsed:
                 found, unread = [*found, *more], []
         for phrase, meant in found:
             if meant == "sitting" and "ground" in unread:
-                phrase, meant, unread = f"{phrase} ... ground", "sitting_on_ground", [w for w in unread if w != "ground"]
+                statements.append("sitting_on_ground")
+                understood.append(f"{phrase} ... ground")
+                unread = [w for w in unread if w != "ground"]
+                continue
             understood.append(phrase)
             statements += [s.strip() for s in meant.split(";")]
         if unread:

@@ -411,7 +411,8 @@ def _choose_starts(
         parts: list[Tensor] = []
         for k in (0, 1, 2):
             at = which == k
-            c = _misfit(values[None, :, at], problem.lo[:, None, at], problem.hi[:, None, at], problem.weight[:, None, at])
+            lo, hi, weight = (t[:, None, at] for t in (problem.lo, problem.hi, problem.weight))
+            c = _misfit(values[None, :, at], lo, hi, weight)
             parts.append(c.unflatten(1, shape))  # (B, bodies, arms)
         cost = torch.stack([c.amin(-1) for c in parts]).sum(0)
         alike = torch.stack(parts).sum(0) + starts.arm_plainness()
@@ -454,7 +455,8 @@ def _vary(requests: Sequence[Request], seed: int) -> list[Request]:
             width = c.hi - c.lo
             if math.isfinite(width) and QUANTITIES[c.quantity].family not in ("contact", "ground"):
                 t = float(torch.rand((), generator=generator)) * 0.5
-                made.append(Constraint(c.quantity, c.lo + t * width, c.lo + (t + 0.5) * width, c.weight, c.source, c.asked))
+                lo = c.lo + t * width
+                made.append(Constraint(c.quantity, lo, lo + 0.5 * width, c.weight, c.source, c.asked))
             else:
                 made.append(c)
         out.append(Request(tuple(made), r.flags, r.codes))
@@ -492,7 +494,9 @@ def _ground_wishes(quat: Tensor, requests: Sequence[Request]) -> list[Request]:
     return wishes
 
 
-_UPRIGHT: Final = ("standing", "sitting", "kneeling", "lunge", "side_lunge", "squatting", "half_squat", "tiptoe", "cross")
+_UPRIGHT: Final = (
+    "standing", "sitting", "kneeling", "lunge", "side_lunge", "squatting", "half_squat", "tiptoe", "cross",
+)  # fmt: skip
 _TRUNK_WORDS: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean", "spine.bend", "spine.side"})
 
 

@@ -39,11 +39,11 @@ class Fact:
 # -- what is worth saying ----------------------------------------------------------------------------------------------
 _POSTURES: Final = (  # the first true one is said
     "on_all_fours", "plank", "cross_legged", "sitting_on_heels", "sitting_legs_out", "kneeling_upright", "kneeling",
-    "kneeling_on_left", "kneeling_on_right", "on_left_side", "on_right_side", "on_front", "on_back", "squatting",
-    "sitting_on_ground", "upside_down", "side_lunge_left", "side_lunge_right", "lunge_left", "lunge_right", "sitting",
+    "kneeling_on_left", "kneeling_on_right", "on_left_side", "on_right_side", "on_front", "on_back", "sitting",
+    "squatting", "sitting_on_ground", "upside_down", "side_lunge_left", "side_lunge_right", "lunge_left", "lunge_right",
     "half_squat", "tiptoe", "standing_on_left", "standing_on_right", "standing_straight", "standing",
 )  # fmt: skip
-_GROUNDED: Final = frozenset(_POSTURES[:16])  # postures in which feet, stance and weight say little
+_GROUNDED: Final = frozenset(_POSTURES[:17]) - {"sitting"}  # postures in which feet, stance and weight say little
 _TRUNK: Final = (
     ("trunk=bent_over", 0.9), ("trunk=horizontal", 0.7), ("trunk=forward", 0.75), ("trunk=back", 0.8),
     ("trunk=left", 0.7), ("trunk=right", 0.7), ("trunk=twisted_left", 0.7), ("trunk=twisted_right", 0.7),
@@ -51,8 +51,8 @@ _TRUNK: Final = (
 )  # fmt: skip
 _HEAD: Final = (
     ("looking_over_left_shoulder", 0.85), ("looking_over_right_shoulder", 0.85), ("head=left", 0.6),
-    ("head=right", 0.6), ("head=down", 0.62), ("head=up", 0.62), ("head=tilted_left", 0.45), ("head=tilted_right", 0.45),
-    ("looking_down", 0.5), ("looking_up", 0.55),
+    ("head=right", 0.6), ("head=down", 0.62), ("head=up", 0.62), ("head=tilted_left", 0.45),
+    ("head=tilted_right", 0.45), ("looking_down", 0.5), ("looking_up", 0.55),
 )  # fmt: skip
 _STANCE: Final = (
     ("legs=crossed_left_over", 0.85), ("legs=crossed_right_over", 0.85), ("legs=figure_four_left", 0.85),
@@ -156,8 +156,8 @@ def _paired(single: Sequence[tuple[str, float]]) -> list[Fact]:
 _PLURAL_NOUNS: Final = {"foot": "feet", "palm": "palms", "toes": "toes"}
 PLURALS: Final = {
     n: _PLURAL_NOUNS.get(n, f"{n}s")
-    for n in ("hand", "arm", "leg", "foot", "knee", "elbow", "thigh", "shin", "palm", "hip", "shoulder", "ankle", "wrist",
-              "cheek", "ear", "eye", "temple", "buttock", "calf", "heel", "upper arm", "forearm", "waist")
+    for n in ("hand", "arm", "leg", "foot", "knee", "elbow", "thigh", "shin", "palm", "hip", "shoulder", "ankle",
+              "wrist", "cheek", "ear", "eye", "temple", "buttock", "calf", "heel", "upper arm", "forearm", "waist")
 }  # fmt: skip
 
 
@@ -187,7 +187,7 @@ def both_predicate(predicate: str, side: str) -> str:
 
 
 def phrase(fact: Fact, choose: random.Random | None = None) -> tuple[str, str]:
-    """Subject and predicate, both without verb or article: ("left hand", "on the left hip"), ("hands", "on the hips")."""
+    """Subject and predicate without verb or article: ("left hand", "on the left hip"), ("hands", "on the hips")."""
     code = POSECODES[fact.codes[0]]
     predicate = code.predicates[0] if choose is None else choose.choice(code.predicates)
     if not fact.both:

@@ -4,6 +4,7 @@ Written by hand in degrees: ``joint: (x, y, z)`` is a rotation vector, except th
 twist about the bone first and then the swing by the other two. Left sides only where a pose is symmetric; ``m`` makes the mirror image.
 """
 
+# ruff: noqa: E501 (a table of poses: one a line)
 from __future__ import annotations
 
 import functools
@@ -81,8 +82,8 @@ _SIDE_LUNGE: Final[Table] = {
     "right_hip": (-14, 0, -48), "right_ankle": (-6, 0, 18),
 }  # fmt: skip
 _SIDE: Final[Table] = {  # on the left side
-    "pelvis": (0, 0, 90), "left_hip": (-35, 0, 0), "left_knee": (45, 0, 0), "right_hip": (-45, 0, 0),
-    "right_knee": (60, 0, 0), "spine1": (8, 0, 0), "head": (0, 0, 12),
+    "pelvis": (0, 0, -90), "left_hip": (-35, 0, 0), "left_knee": (45, 0, 0), "right_hip": (-45, 0, 0),
+    "right_knee": (60, 0, 0), "spine1": (8, 0, 0), "head": (0, 0, -12),
 }  # fmt: skip
 _FIGURE_FOUR: Final[Table] = {
     "left_hip": (-78, 55, 40), "left_knee": (85, 0, 0), "right_hip": (-88, 0, -2), "right_knee": (88, 0, 0),
@@ -169,8 +170,8 @@ BODIES: Final[Mapping[str, Table]] = {
                   **_both({"left_hip": (-86, 0, 2), "left_knee": (88, 0, 0), "left_ankle": (46, 0, 0)})},
     "plank": {"pelvis": (72, 0, 0), "head": (-20, 0, 0), **_both({"left_hip": (2, 0, 0), "left_ankle": (-18, 0, 0), "left_foot": (-52, 0, 0)})},
     "dog": {"pelvis": (128, 0, 0), **_both({"left_hip": (-88, 0, 2), "left_ankle": (-28, 0, 0)})},
-    "side_plank_left": {"pelvis": (0, 0, 66), "left_ankle": (0, 0, 12)},
-    "side_plank_right": _m({"pelvis": (0, 0, 66), "left_ankle": (0, 0, 12)}),
+    "side_plank_left": {"pelvis": (0, 0, -66), "right_ankle": (0, 0, -12)},
+    "side_plank_right": _m({"pelvis": (0, 0, -66), "right_ankle": (0, 0, -12)}),
     "crab": {"pelvis": (-70, 0, 0), **_both({"left_hip": (-35, 0, 4), "left_knee": (98, 0, 0), "left_ankle": (-8, 0, 0)})},
     "bridge": {"pelvis": (-112, 0, 0), "spine1": (-20, 0, 0), "spine2": (-16, 0, 0), "spine3": (-12, 0, 0), "head": (-35, 0, 0),
                **_both({"left_hip": (22, 0, 4), "left_knee": (95, 0, 0), "left_ankle": (-5, 0, 0)})},

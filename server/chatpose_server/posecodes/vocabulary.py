@@ -316,7 +316,7 @@ _POSECODES: dict[str, Posecode] = {}
 _Range = tuple[str, float, float]
 
 
-def _code(  # noqa: PLR0917
+def _code(
     name: str, terms: Iterable[_Range], subject: str, predicates: Iterable[str], commands: Iterable[str] = (),
     group: str = "", *, flag: bool = False,
 ) -> None:  # fmt: skip
@@ -689,7 +689,8 @@ for _s, _o, _sg in (("left", "right", 1), ("right", "left", -1)):
              [f"lunge forward with the {_s} leg"])  # fmt: skip
     _posture(f"side_lunge_{_s}",
              [("feet.width", 0.6, 1.6), (f"{_s}_knee", 60, 130), (f"{_o}_knee", 155, 181),
-              (f"{_s}_foot@ground", -INF, 0.035), (f"{_o}_foot@ground", -INF, 0.035), ("weight.side", min(_sg * 0.3, _sg * 1.5),
+              (f"{_s}_foot@ground", -INF, 0.035), (f"{_o}_foot@ground", -INF, 0.035),
+              ("weight.side", min(_sg * 0.3, _sg * 1.5),
                                                        max(_sg * 0.3, _sg * 1.5))],
              [f"lunging sideways over the {_s} leg", f"in a side lunge to the {_s}"],
              [f"lunge to the {_s} side"])  # fmt: skip

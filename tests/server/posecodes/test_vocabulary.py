@@ -3,7 +3,6 @@
 import math
 
 import pytest
-
 from chatpose_server.posecodes import vocabulary as v
 
 
@@ -62,7 +61,8 @@ def test_wishes_are_not_asked_and_flags_are_flags():
 
 
 @pytest.mark.parametrize(
-    "text", ["left_knee=purple", "left_hand@moon", "knee", "left_knee=100..80", "!left_knee=right_angle", "=", "standing up"]
+    "text",
+    ["left_knee=purple", "left_hand@moon", "knee", "left_knee=100..80", "!left_knee=right_angle", "=", "standing up"],
 )
 def test_what_is_not_in_the_vocabulary_is_refused_with_a_sentence(text):
     with pytest.raises(v.PosecodeError) as error:
