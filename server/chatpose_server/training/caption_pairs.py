@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -164,6 +164,22 @@ class CaptionPairs:
                 codes[i, self._at[name]] = 1.0
             replies.append(None)
         return Batch(texts, replies, matrot, codes, names)
+
+    def every_name(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Every wording of every named pose once, plainly and as people type it, in batches of ``size``."""
+        rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
+        listed = [(at, w) for at, pose in enumerate(self._named) for w in pose.wordings]
+        rng.shuffle(listed)
+        for first in range(0, len(listed), size):
+            part = listed[first : first + size]
+            picked = [self._named[at] for at, _ in part]
+            yield Batch(
+                [captions.roughen(captions.frame(w, rng), rng) for _, w in part],
+                [None] * len(part),
+                torch.stack([p.matrot[rng.randrange(len(p.matrot))] for p in picked]),
+                torch.stack([p.codes for p in picked]),
+                torch.tensor([at + 1 for at, _ in part]),
+            )
 
     # -- inside --------------------------------------------------------------------------------------------------
     @property

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -37,6 +37,11 @@ _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
 _CODE_WEIGHT: Final = 0.01
 _NAME_WEIGHT: Final = 0.25
+_REFIT_BATCH: Final = 128
+_REFIT_RATE: Final = 1e-3
+_REFIT_DECAY: Final = 1e-3
+_REFIT_NOISE: Final = 0.1  # of a state's own spread
+_REFIT_DROPOUT: Final = 0.15
 _SLICE: Final = 16  # rows in one forward; more only pads more on a CPU
 
 
@@ -62,6 +67,10 @@ class PairSource(Protocol):
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """``count`` pairs; the same generator state gives the same pairs."""
+        ...
+
+    def every_name(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """All wordings of named poses, once each."""
         ...
 
 
@@ -188,20 +197,24 @@ class Trainer:
         state, owner = picked[poses], rows[poses]
         if not len(owner):  # a slice of plain chat
             return _TOKEN_WEIGHT * token_loss, {"token": float(token_loss.detach())}
-        out = self.head(state)
-        pose_loss, choice_loss, worst = _pose_loss(out, batch.matrot[owner])
-        total = pose_loss + _TOKEN_WEIGHT * token_loss + _CHOICE_WEIGHT * choice_loss
-        parts = {"pose": float(pose_loss.detach()), "degrees": worst, "token": float(token_loss.detach())}
-        if self.codes:
-            asked = batch.codes[owner]
-            known = ~asked.isnan()
-            if known.any():
-                # Summed over codes: a caption asks for a handful of them, whatever the vocabulary's size is.
-                each = F.binary_cross_entropy_with_logits(self.codes(state), asked.nan_to_num(), reduction="none")
-                code_loss = (each * known).sum() / known.any(1).sum()
-                total = total + _CODE_WEIGHT * code_loss
-                parts["codes"] = float(code_loss.detach())
-        named = batch.names[owner]
+        total, parts = self._head_losses(state, batch.matrot[owner], batch.codes[owner], batch.names[owner])
+        parts["token"] = float(token_loss.detach())
+        return total + _TOKEN_WEIGHT * token_loss, parts
+
+    def _head_losses(
+        self, state: Tensor, matrot: Tensor, asked: Tensor, named: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Pose, posecodes and names from states (B, hidden): the loss and its parts."""
+        pose_loss, choice_loss, degrees = _pose_loss(self.head(state), matrot)
+        total = pose_loss + _CHOICE_WEIGHT * choice_loss
+        parts = {"pose": float(pose_loss.detach()), "degrees": degrees}
+        known = ~asked.isnan()
+        if self.codes and known.any():
+            # Summed over codes: a caption asks for a handful of them, whatever the vocabulary's size is.
+            each = F.binary_cross_entropy_with_logits(self.codes(state), asked.nan_to_num(), reduction="none")
+            code_loss = (each * known).sum() / known.any(1).sum()
+            total = total + _CODE_WEIGHT * code_loss
+            parts["codes"] = float(code_loss.detach())
         if self.names and (named >= 0).any():
             name_loss = F.cross_entropy(self.names(state), named, ignore_index=-1)
             total = total + _NAME_WEIGHT * name_loss
@@ -256,6 +269,79 @@ class Trainer:
             return (self.step + 1) / s.warmup
         done = min(1.0, (self.step - s.warmup) / max(1, s.steps - s.warmup))
         return s.floor + (1 - s.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    # -- heads alone -------------------------------------------------------------------------------------------------
+    def refit_heads(self, pairs: int, epochs: int) -> None:
+        """Trains the heads to convergence on states that are computed once, the language model standing still.
+
+        A step of the whole model costs a second for each handful of words, a step of the heads milliseconds: after a
+        short run the states are far better than what the heads have learnt to read from them. Saves at the end.
+        """
+        generator = torch.Generator().manual_seed(self.settings.seed + 77)
+        states, batch = self._all_states(pairs, generator)
+        mean, spread = states.mean(0), states.std(0) + 1e-3
+        states = (states - mean) / spread
+        self._fold(mean, spread, into_normal=True)
+        heads = [h for h in (self.head, self.codes, self.names) if h]
+        optimiser = torch.optim.AdamW(
+            [p for h in heads for p in h.parameters()], lr=_REFIT_RATE, weight_decay=_REFIT_DECAY
+        )
+        steps = epochs * math.ceil(len(states) / _REFIT_BATCH)
+        for step in range(steps):
+            pick = torch.randint(len(states), (_REFIT_BATCH,), generator=generator)
+            noisy = states[pick] + _REFIT_NOISE * torch.randn(len(pick), states.shape[1], generator=generator)
+            noisy = F.dropout(noisy, _REFIT_DROPOUT)
+            total, parts = self._head_losses(noisy, batch.matrot[pick], batch.codes[pick], batch.names[pick])
+            optimiser.zero_grad()
+            total.backward()
+            for group in optimiser.param_groups:
+                group["lr"] = _REFIT_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            optimiser.step()
+            if step % 200 == 0 or step == steps - 1:
+                with (self.out / "log.jsonl").open("a", encoding="utf-8") as f:
+                    f.write(json.dumps({"refit": step, **{k: round(v, 4) for k, v in parts.items()}}) + "\n")
+        self._fold(mean, spread, into_normal=False)
+        self.save()
+
+    def _all_states(self, pairs: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
+        """States (N, hidden) of fresh pairs and of every named wording, and what they should give."""
+        batches = [self.source.sample(64, generator) for _ in range(pairs // 64)]
+        batches += list(self.source.every_name(64, generator))
+        kept: list[Tensor] = []
+        matrot: list[Tensor] = []
+        codes: list[Tensor] = []
+        names: list[Tensor] = []
+        with torch.no_grad():
+            for batch in batches:
+                use = [i for i, reply in enumerate(batch.replies) if reply is None]
+                use.sort(key=lambda i, texts=batch.texts: len(texts[i]))
+                for at in range(0, len(use), _SLICE):
+                    part = use[at : at + _SLICE]
+                    ids = [self.words.encode_conversation((), batch.texts[i]) for i in part]
+                    longest = max(map(len, ids))
+                    padded = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
+                    hidden = self.model.get_decoder()(input_ids=padded, use_cache=False).last_hidden_state
+                    kept.append(hidden[torch.arange(len(ids)), torch.tensor([len(i) - 1 for i in ids])].float())
+                    matrot.append(batch.matrot[part])
+                    codes.append(batch.codes[part])
+                    names.append(batch.names[part])
+        made = Batch([], [], torch.cat(matrot), torch.cat(codes), torch.cat(names))
+        return torch.cat(kept), made
+
+    def _fold(self, mean: Tensor, spread: Tensor, *, into_normal: bool) -> None:
+        """Rewrites the heads' first layers for states with their mean and spread taken out, or back again."""
+        with torch.no_grad():
+            for head in (self.head, self.codes, self.names):
+                if head is None:
+                    continue
+                first = head.layers[0]
+                assert isinstance(first, torch.nn.Linear)
+                if into_normal:
+                    first.bias.add_(first.weight @ mean)
+                    first.weight.mul_(spread)
+                else:
+                    first.weight.div_(spread)
+                    first.bias.sub_(first.weight @ mean)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
     def save(self) -> None:
@@ -332,6 +418,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--resume", type=Path, help="resume.pt of an earlier run")
     parser.add_argument("--restart-schedule", action="store_true", help="with --resume: weights only, a new schedule")
+    parser.add_argument(
+        "--refit", type=int, default=0, metavar="PAIRS", help="at the end, train the heads on so many pairs"
+    )
+    parser.add_argument("--refit-epochs", type=int, default=24)
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16 instructions")
     args = parser.parse_args(argv)
     from .caption_pairs import CaptionPairs
@@ -345,8 +435,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
     )
     recipe += f" --top-layers {args.top_layers}" if args.top_layers else ""
+    recipe += f" --refit {args.refit} --refit-epochs {args.refit_epochs}" if args.refit else ""
     trainer = Trainer(settings, CaptionPairs.from_folder(args.data, args.named), args.out, recipe)
     if args.resume:
         trainer.resume(args.resume, keep_step=not args.restart_schedule)
     trainer.run(args.seconds)
+    if args.refit:
+        trainer.refit_heads(args.refit, args.refit_epochs)
     return 0

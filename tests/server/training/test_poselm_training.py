@@ -89,6 +89,9 @@ class Few:
             torch.tensor([i + 1 if i < 3 else -1 for i in pick]),
         )  # fmt: skip
 
+    def every_name(self, size: int, generator: torch.Generator):
+        yield self.sample(size, generator)
+
 
 def trainer(folder, steps=150) -> Trainer:
     settings = Settings(
@@ -111,6 +114,20 @@ def test_a_tiny_model_learns_poses_names_codes_and_when_to_talk(tmp_path):
         assert max(answer.named, key=answer.named.get) == name
         assert answer.posecodes[code] > 0.8
     assert model.answer(LanguageRequest("hello", want="auto", max_new_tokens=8)).poses == ()
+
+
+def test_heads_catch_up_with_the_states(tmp_path):
+    made = trainer(tmp_path)
+    made.run(steps=15, log_every=50)
+    _, before = made.loss(Few().sample(40, torch.Generator().manual_seed(1)))
+    made.refit_heads(128, 150)
+    _, after = made.loss(Few().sample(40, torch.Generator().manual_seed(1)))
+    assert after["token"] == before["token"]  # the language model stood still
+    assert after["pose"] < 0.3 * before["pose"]
+    assert after["degrees"] < 4
+    header, state = read_trained(tmp_path / "trained.safetensors")  # saved, and read the states as they are
+    model = build("tiny", tiny.backbone(), tiny.tokenizer(), header, state)
+    assert max((named := model.answer(LanguageRequest("arms raised")).named), key=named.get) == "y"
 
 
 def test_a_cut_off_run_goes_on_exactly(tmp_path):
