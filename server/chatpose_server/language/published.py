@@ -10,6 +10,7 @@ Source: Feng et al., "ChatPose: Chatting about 3D Human Pose", CVPR 2024. Knows 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,26 @@ class Options:
     speculate: bool = True
 
 
+def options_from_environment() -> Options:
+    """The options as CHATPOSE_SYSTEM (llava_v1, vicuna_v1), CHATPOSE_HISTORY (tokens, text) and CHATPOSE_WRAP (yes, no)
+    say. Raises CheckpointFilesError for a value that is not one of these.
+    """
+
+    def choice(name: str, known: Sequence[str]) -> str:
+        value = os.environ.get(name) or known[0]
+        if value not in known:
+            raise layout.CheckpointFilesError(f"{name} is '{value[:40]}'; choose one of: {', '.join(known)}.")
+        return value
+
+    system = choice("CHATPOSE_SYSTEM", tuple(talk.SYSTEM_PROMPTS))
+    history = choice("CHATPOSE_HISTORY", ("tokens", "text"))
+    return Options(
+        system="vicuna_v1" if system == "vicuna_v1" else "llava_v1",
+        history="text" if history == "text" else "tokens",
+        wrap=choice("CHATPOSE_WRAP", ("yes", "no")) == "yes",
+    )
+
+
 def load_published(
     name_or_path: str,
     *,
@@ -87,8 +108,10 @@ def load_published(
     """Loads a checkpoint of the published layout, or one that ``models import`` made of it.
 
     ``name_or_path``: a folder, the name of an import, or a hub name such as ``YaoFeng/CHATPOSE-V0``. ``clip``: another
-    place for CLIP. Raises CheckpointFilesError, TokenizerError, DeviceError (each with what to do) and Cancelled.
+    place for CLIP. ``options``: how it is talked to; None reads the environment. Raises CheckpointFilesError,
+    TokenizerError, DeviceError (each with what to do) and Cancelled.
     """
+    options = options or options_from_environment()
     if quantize not in QUANTIZATIONS:
         raise DeviceError(f"The quantisation '{quantize[:20]}' is not known; choose {', '.join(QUANTIZATIONS)}.")
     place = pick_device(device, dtype)
@@ -105,7 +128,7 @@ def load_published(
     processor = clip_processor(sources.clip_folder, sources.model_config.vision_config.image_size)
     name = name_or_path if not Path(name_or_path).exists() else folder.name
     return PublishedChatPose(
-        name, model, head, tokens, processor=processor, place=place, quantize=quantize, options=options or Options()
+        name, model, head, tokens, processor=processor, place=place, quantize=quantize, options=options
     )
 
 

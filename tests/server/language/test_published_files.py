@@ -12,7 +12,7 @@ from chatpose_server.language import llava_layout as layout
 from chatpose_server.language.base import LanguageRequest
 from chatpose_server.language.devices import DeviceError
 from chatpose_server.language.llama_tokens import LlamaTokens, TokenizerError
-from chatpose_server.language.published import load_published, memory_of_shape
+from chatpose_server.language.published import Options, load_published, memory_of_shape, options_from_environment
 from chatpose_server.models.importer import ImportFileError, import_file
 from chatpose_server.progress import Cancelled
 
@@ -230,6 +230,16 @@ def test_bodies_and_priors_go_to_their_loaders(tmp_path, cache):
 )
 def test_memory_of_the_published_shapes(size, quantize, low, high):
     assert low < memory_of_shape(size, torch.bfloat16, quantize).total / 1e9 < high
+
+
+def test_options_come_from_the_environment(monkeypatch):
+    assert options_from_environment() == Options()
+    for name, value in {"SYSTEM": "vicuna_v1", "HISTORY": "text", "WRAP": "no"}.items():
+        monkeypatch.setenv(f"CHATPOSE_{name}", value)
+    assert options_from_environment() == Options(system="vicuna_v1", history="text", wrap=False)
+    monkeypatch.setenv("CHATPOSE_WRAP", "perhaps")
+    with pytest.raises(layout.CheckpointFilesError, match="choose one of: yes, no"):
+        options_from_environment()
 
 
 # -- the old tokeniser ------------------------------------------------------------------------------------------------
