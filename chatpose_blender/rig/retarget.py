@@ -393,6 +393,8 @@ def _spine_shares(
     As many bones as SMPL-X has: one each. Otherwise by height: a bone that covers parts of several gets their mean.
     """
     chain = rigmap.spine
+    if not chain:
+        return {}
     if len(chain) == len(_SPINE):
         return {bone: ((joint, 1.0),) for bone, joint in zip(chain, _SPINE, strict=True)}
     top = "neck" if "neck" in rest or "head" not in rest else "head"  # without a neck the spine reaches the head

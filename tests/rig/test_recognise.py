@@ -186,3 +186,23 @@ def test_family_tables_name_joints_that_exist():
         assert set(CORE_JOINTS) <= set(joints), family.key
         assert all(f"{side}_{finger}3" in joints for side in ("left", "right") for finger in FINGERS), family.key
         assert not [n for names in joints.values() for n in names if "{" in n], family.key
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_armature_is_read_or_refused_in_words(seed):
+    """Bones anywhere, hung up anyhow, some on top of each other, some named like a person's."""
+    rng = np.random.default_rng(seed)
+    words = list(figures.figure("mixamo")) + [f"Bone.{i:03d}" for i in range(60)]
+    names = list(rng.permutation(words)[: rng.integers(1, 60)])
+    places = rng.normal(size=(len(names), 3)).round(rng.integers(0, 3))
+    bones = {
+        name: figures.Bone(names[rng.integers(0, i)] if i and rng.random() < 0.8 else None, at, np.add(at, (0, 0, 0.1)))
+        for i, (name, at) in enumerate(zip(names, places, strict=True))
+    }
+    try:
+        rigmap = recognise.plan(table(bones))
+    except RigMapError as error:
+        assert str(error).endswith(".")
+    else:
+        assert set(rigmap.names()) <= set(names)
+        assert 0 <= rigmap.confidence <= 1

@@ -273,3 +273,22 @@ def test_the_rest_table_is_the_body_s():
     for i, joint in enumerate(JOINTS):
         assert np.abs(rest[i] - REST[joint]).max() < 3e-6, joint
     assert set(PARENT) | {"pelvis"} == set(REST)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_part_of_a_map_can_be_missing(seed):
+    """An artist may take bones out of the mapping: what is left is posed, and nothing falls over."""
+    rng = np.random.default_rng(seed)
+    bones = table(figures.figure(["unreal_5", "daz_genesis_3_8", "mixamo"][seed % 3], rest="A", rolls=seed))
+    rigmap = recognise.plan(bones)
+    for joint in [*rigmap.bones, "spine", "neck"]:
+        if joint != "pelvis" and rng.random() < 0.5:
+            rigmap = rigmap.with_bone(joint)
+    rig = retarget.fit(rigmap, bones)
+    locals_ = retarget.retarget(rig, POSES)
+    assert set(locals_) <= set(rigmap.names())
+    assert all(np.isfinite(quat).all() for quat in locals_.values())
+    assert np.isfinite(retarget.place(rig, locals_)).all()
+    posed = retarget.posed_matrices(rig, locals_)
+    read = retarget.read(rig, {bone: matrix[..., :3, :3] for bone, matrix in posed.items()})
+    assert all(np.isfinite(quat).all() for quat in read.values())
