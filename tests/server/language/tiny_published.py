@@ -86,7 +86,7 @@ def write_tokenizer(folder: Path, added: tuple[str, ...], legacy: bool | None) -
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def random_state(seed: int, rows: int, projector: str, sharpness: float = 1.3) -> dict[str, torch.Tensor]:
+def random_state(seed: int, rows: int, projector: str) -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape, scale=1.0):
@@ -109,8 +109,7 @@ def random_state(seed: int, rows: int, projector: str, sharpness: float = 1.3) -
     for i in range(LAYERS):
         p = f"model.layers.{i}."
         for name in "qkvo":
-            scale = sharpness if name in "qk" else 1.3
-            state[f"{p}self_attn.{name}_proj.weight"] = normal(HIDDEN, HIDDEN, scale=scale)
+            state[f"{p}self_attn.{name}_proj.weight"] = normal(HIDDEN, HIDDEN, scale=1.3)
         state[f"{p}self_attn.rotary_emb.inv_freq"] = 1 / 10000 ** (torch.arange(0, 16, 2) / 16)
         state[f"{p}mlp.gate_proj.weight"] = normal(INNER, HIDDEN)
         state[f"{p}mlp.up_proj.weight"] = normal(INNER, HIDDEN)
@@ -153,13 +152,13 @@ def random_clip(seed: int) -> dict[str, torch.Tensor]:
 
 def make(
     folder: Path, *, vocabulary: str = "with im_start", files: str = "bin", legacy: bool | None = False,
-    projector: str = "mlp2x_gelu", full_clip: bool = True, seed: int = 0, plans=None, sharpness: float = 1.3,
+    projector: str = "mlp2x_gelu", full_clip: bool = True, seed: int = 0, plans=None,
 ) -> Tiny:  # fmt: skip
     """``files``: bin or safetensors, two parts each. ``full_clip``: CLIP's folder holds its text tower too, as a .bin.
     ``plans``: tiny -> (prompt ids with None for the picture, picture, {step: token}, steps): what the model shall say.
     """
     added = VOCABULARIES[vocabulary]
-    state, clip = random_state(seed, PIECES + len(added), projector, sharpness), random_clip(seed + 1)
+    state, clip = random_state(seed, PIECES + len(added), projector), random_clip(seed + 1)
     if not added:
         state = {k: v for k, v in state.items() if "hidden_fcs" not in k}
     folder.mkdir(parents=True)
