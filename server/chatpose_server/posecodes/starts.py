@@ -223,10 +223,9 @@ def body_quats() -> Tensor:
 def arm_quats() -> Tensor:
     """(2, len(ARMS), 4, 4): left and right; collar, shoulder, elbow, wrist."""
     rows: list[Tensor] = []
-    for table_of in (lambda t: t, _m):
-        for t in ARMS.values():
-            side = "left" if table_of is not _m else "right"
-            q = _quats(table_of(dict(t)))
+    for side in ("left", "right"):
+        for table in ARMS.values():
+            q = _quats(table if side == "left" else _m(table))
             rows.append(q[[INDEX[f"{side}_{j}"] for j in ("collar", "shoulder", "elbow", "wrist")]])
     return torch.stack(rows).unflatten(0, (2, len(ARMS)))
 
