@@ -73,8 +73,7 @@ def test_numbers_known_without_measuring(pose, quantity, expected, within):
 @pytest.mark.parametrize(
     ("start", "code"),
     [
-        ("stand", "standing_straight"), ("sit", "sitting"), ("kneel", "kneeling"), ("side_left", "on_left_side"),
-        ("half_kneel_left", "kneeling_on_left"), ("half_kneel_right", "kneeling_on_right"), ("squat", "squatting"),
+        ("stand", "standing_straight"), ("sit", "sitting"), ("kneel", "kneeling"), ("half_kneel_left", "kneeling_on_left"), ("half_kneel_right", "kneeling_on_right"), ("squat", "squatting"),
         ("back", "on_back"), ("front", "on_front"), ("handstand", "upside_down"),
         ("one_leg_left", "left_foot@ground"),
     ],
@@ -83,6 +82,12 @@ def test_starting_poses_are_what_their_names_say(start, code):
     quat = starts.body_quats()[list(starts.BODIES).index(start)][None]
     held = m.posecodes_hold(m.measure(rot.quat_to_matrot(quat)))[0]
     assert held[list(POSECODES).index(code)]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_side_lying_starts_lie_on_the_side_they_name(side):
+    quat = starts.body_quats()[list(starts.BODIES).index(f"side_{side}")][None]
+    assert value(rot.quat_to_matrot(quat), f"chest.{side}_up") > 165
 
 
 def test_a_mirrored_pose_has_mirrored_measures():
