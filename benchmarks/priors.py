@@ -408,7 +408,7 @@ def report(folder: Path, share: float) -> str:
         ("Clips of 60 frames without their noise (`denoise`, strength 0.5)", denoise_clips(
             clips(test, int(12 * share), 60))),
         ("In-betweens: pairs of held-out poses, 30 frames between", interpolation(test.quat, int(200 * share))),
-        ("Samples", samples(clean.split("train").quat, lent.quat, int(2000 * share))),
+        ("Samples", samples(clean.split("train").quat, lent.quat, int(1000 * share))),
         ("Completing", completion(test.quat[few], int(40 * share))),
         ("Inverse kinematics from one held-out pose to another", kinematics(test.quat, int(200 * share))),
         ("Times", times(test.quat[pick])),
