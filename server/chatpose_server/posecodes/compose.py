@@ -30,9 +30,9 @@ from .say import describe
 from .vocabulary import POSECODES, Request, read
 
 CODE_THRESHOLD: Final = 0.6  # the posecode head's probability from which a statement is taken to be asked
-NAME_THRESHOLD: Final = 0.35  # a named pose's score (below), when the words say little else
-NAME_THRESHOLD_BESIDE: Final = 0.7  # and when the parser already understood most of them
-_LIKENESS_WEIGHT: Final = 0.6  # of words in common with a wording, against the name head's probability
+NAME_THRESHOLD: Final = 0.4  # a named pose's score (below), when the words say little else
+NAME_THRESHOLD_BESIDE: Final = 1.0  # and when the parser already understood most of them
+_LIKENESS_WEIGHT: Final = 1.0  # of words in common with a wording, against the name head's probability
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
 _CLAUSE: Final = re.compile(r"[.;:,!?\n]+|\b(?:while|whilst|but|then|with|and)\b", re.IGNORECASE)
