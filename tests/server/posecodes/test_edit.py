@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from chatpose_server import rotations as rot
 from chatpose_server.posecodes import measure as m
 from chatpose_server.posecodes.edit import edit

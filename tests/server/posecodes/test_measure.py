@@ -73,7 +73,8 @@ def test_numbers_known_without_measuring(pose, quantity, expected, within):
 @pytest.mark.parametrize(
     ("start", "code"),
     [
-        ("stand", "standing_straight"), ("sit", "sitting"), ("kneel", "kneeling"), ("half_kneel_left", "kneeling_on_left"),
+        ("stand", "standing_straight"), ("sit", "sitting"), ("kneel", "kneeling"),
+        ("half_kneel_left", "kneeling_on_left"),
         ("half_kneel_right", "kneeling_on_right"), ("squat", "squatting"),
         ("back", "on_back"), ("front", "on_front"), ("handstand", "upside_down"),
         ("one_leg_left", "left_foot@ground"),
