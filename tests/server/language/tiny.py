@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, decoders, trainers
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from chatpose_server.language import lora
 from chatpose_server.language.head import ClassHead, PoseHead
 from chatpose_server.language.poselm import PoseLMConfig, add_pose_token
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 

@@ -41,7 +41,9 @@ def test_the_other_side(words, wanted):
     assert set(read_clause(normal(turned))) == {mirror_words(w) for w in wanted}
 
 
-@pytest.mark.parametrize("words", ["left hand on the moon", "right elbow against time", "left knee on the piano", "right hand 500 degrees"])
+@pytest.mark.parametrize(
+    "words", ["left hand on the moon", "right elbow against time", "left knee on the piano", "right hand 500 degrees"]
+)
 def test_only_what_the_vocabulary_knows_comes_out(words):
     for statement in read_clause(normal(words)):
         read(statement)
