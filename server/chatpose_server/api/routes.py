@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -340,9 +341,10 @@ class Watch:
                 yield view
                 if view.over:
                     return
-            try:
-                await asyncio.wait_for(self._event.wait(), KEEP_ALIVE_S)
-            except TimeoutError:
+            # not asyncio.wait_for: before Python 3.12 it swallows a cancel that comes together with the event
+            with anyio.move_on_after(KEEP_ALIVE_S) as scope:
+                await self._event.wait()
+            if scope.cancelled_caught:
                 yield None
 
     async def until_over(self, timeout: float | None, request: Request) -> JobView:
