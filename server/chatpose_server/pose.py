@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -162,7 +163,7 @@ def load_npz(path: str | os.PathLike[str]) -> list[Pose]:
             names = [str(n) for n in data["joint_names"]]
             quat, transl = data["quat"], data["transl"]
             spoken = data["spoken"] if "spoken" in data else np.ones(quat.shape[:2], bool)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         if isinstance(error, PoseError):
             raise
         raise PoseError(f"'{Path(path).name}' cannot be read as an npz file of poses.") from error

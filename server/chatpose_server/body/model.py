@@ -13,6 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -141,7 +142,7 @@ def load_body(path: str | os.PathLike[str]) -> BodyModel:
             posedirs = data.get("posedirs")
             kind = str(data["body_model"]) if "body_model" in data else "smplx"
             licence = str(data["license"]) if "license" in data else "SMPL-X model licence (non-commercial)"
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, BadZipFile) as error:
         raise BodyFileError(f"'{name}' cannot be read ({error}). Check the path and the download.") from error
     except ValueError as error:
         if isinstance(error, BodyFileError):
