@@ -117,8 +117,8 @@ def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``chatpose-server train lexicon``: solves the lexicon into one file for ``train poselm --named``."""
-    parser = argparse.ArgumentParser(prog="chatpose-server train lexicon", description=__doc__)
+    """``chatpose-server train named_poses``: solves the lexicon into one file for ``train poselm --named``."""
+    parser = argparse.ArgumentParser(prog="chatpose-server train named_poses", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument(
         "--exclude", type=Path, nargs="*", default=[], help="files of prompts that no wording may come near"

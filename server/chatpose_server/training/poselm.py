@@ -405,7 +405,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``chatpose-server train poselm``."""
     parser = argparse.ArgumentParser(prog="chatpose-server train poselm", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of pose files (our npz or AMASS)")
-    parser.add_argument("--named", type=Path, help="solved lexicon (chatpose-server train lexicon)")
+    parser.add_argument("--named", type=Path, help="solved lexicon (chatpose-server train named_poses)")
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
     parser.add_argument("--base", default=DEFAULT_LANGUAGE_MODEL)
     parser.add_argument("--steps", type=int, default=Settings.steps)
