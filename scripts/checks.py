@@ -23,9 +23,9 @@ from scripts.environments import ROOT
 
 # Hard limits in seconds: several times what each part takes on two quiet cores, so only a hang meets them.
 LINT_LIMIT = 600
-SERVER_LIMIT = 1200
+SERVER_LIMIT = 2400
 ADDON_LIMIT = 600
-GUI_LIMIT = 900
+GUI_LIMIT = 1800
 
 
 @dataclass(frozen=True)
