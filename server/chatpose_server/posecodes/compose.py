@@ -21,7 +21,7 @@ from ..pose import Pose
 from .edit import edit
 from .keywords import read_clause
 from .lexicon import Entry, entries, mirrored
-from .lexicon.lookup import Found, find, near, normal
+from .lexicon.lookup import Found, beside_name, find, near, normal
 from .measure import measure
 from .parse import Parsed, parse
 from .parse import normal as normal_words
@@ -112,6 +112,8 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     else:
         understood = _share(literal)
         entry = _meant(words, named, NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD)
+        if entry is not None:  # what the name says, it says better than the phrases made of the same words
+            literal = _literally(beside_name(words, entry))
     if entry is not None:
         entry = _turned_to(entry, words)
     guess = [c for c, p in asked.items() if p >= CODE_THRESHOLD and c in POSECODES]

@@ -155,3 +155,15 @@ def near(text: str) -> dict[str, float]:
             likeness = shared / math.sqrt(mine * sum(rarity[w] for w in stems))
             best[name] = max(best.get(name, 0.0), likeness)
     return best
+
+
+_BODY_WORDS: Final = re.compile(
+    r"left|right|both|hands?|arms?|elbows?|legs?|knees?|f(?:oo|ee)t|head|chin|hips?|shoulders?|thighs?|forearms?|up|down"
+)
+
+
+def beside_name(text: str, entry: Entry) -> str:
+    """The words of ``text`` that are not in the entry's name or wordings; sides and parts of the body always stay."""
+    named = frozenset[str]().union(*(_stems(w) for w in entry.wordings))
+    kept = [w for w in re.findall(r"[\w'-]+|[,.;]", text) if _BODY_WORDS.fullmatch(w.lower()) or not _stems(w) & named]
+    return " ".join(kept)
