@@ -68,7 +68,7 @@ class TestPose:
     @pytest.mark.parametrize("refine", [False, True])
     def test_pure(self, made, refine):
         engine, _ = made
-        request = PoseRequest("sit down", candidates=2, seed=4, refine=refine)
+        request = PoseRequest("sit down", seed=4, refine=refine)
         assert engine.pose(request).poses == engine.pose(request).poses
 
     def test_as_many_as_asked_for_though_the_model_gives_one(self, made, monkeypatch):

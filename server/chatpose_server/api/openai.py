@@ -268,8 +268,8 @@ async def _stream(
             yield _data({"error": fault.to_json()})
         else:
             result = results[0]
-            # What was streamed stands; where the final text differs (it should not), only what continues it is added.
-            rest = result.text[len(sent) :] if result.text.startswith(sent) else ""
+            # What was streamed stands; the sentence about the refined pose, which comes last, is added to it.
+            rest = result.text[len(sent) :] if result.text.startswith(sent) else f"\n{result.text}"
             for i, poses in enumerate(_shares(result, n)):
                 yield chunk(i, {"content": rest, "poses": poses})
                 yield chunk(i, {}, "stop")

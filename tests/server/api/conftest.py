@@ -13,7 +13,7 @@ from chatpose_server.jobs import JobQueue, Limits
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from ..fakes import FakeModel
+from ..fakes import FakeModel, unrefined
 
 TOKEN = "t" * 43
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -54,6 +54,13 @@ def serving(limits=None, model=None, alone_s=None, load=True):
             while host.status.state == "loading":
                 host.changed(0.05)
         yield Served(http, model, host, jobs, app, service)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _unrefined():
+    again = unrefined()
+    yield
+    again()
 
 
 @pytest.fixture

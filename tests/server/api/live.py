@@ -65,7 +65,7 @@ SCRIPT = """
     import sys
     sys.path[:0] = [{root!r}, {root!r} + "/server"]
     import chatpose_server.engine as engine
-    from tests.server.fakes import FakeModel
+    from tests.server.fakes import FakeModel, unrefined
     import time
 
     def load(name, quantize, progress):
@@ -75,6 +75,7 @@ SCRIPT = """
         return FakeModel(step_s={step_s}, keep=False, stands={stands})
 
     engine.load_from_catalogue = load
+    unrefined()
     from chatpose_server.__main__ import main
     sys.exit(main(sys.argv[1:]))
 """
