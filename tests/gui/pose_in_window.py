@@ -71,6 +71,9 @@ def test():
     yield from gui.key("RET", *field)
     assert bpy.context.scene.chatpose.prompt == os.environ["CHATPOSE_PROMPT"], bpy.context.scene.chatpose.prompt
     before = rotations()
+    start = time.monotonic()
+    gui.redraw()
+    one_redraw = time.monotonic() - start
 
     session = sys.modules[f"{MODULE}.session"]
     yield from gui.click(*(yield from gui.find_button(region, "chatpose.pose(")))
@@ -99,6 +102,7 @@ def test():
         "redone": redone,
         "answer": session.current.answer,
         "longest_pause": longest,
+        "one_redraw": one_redraw,
     }
     (gui.OUT / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
 

@@ -34,7 +34,9 @@ def test_words_to_pose_and_back(blender: Blender, server: RunningServer) -> None
     assert seen["undone"], "Ctrl-Z did not bring the old pose back"
     assert seen["redone"], "Shift-Ctrl-Z did not bring the new pose back"
     assert seen["answer"].strip(), "the panel had no answer to show"
-    # Blender went on drawing and handling events while the server thought. The bound is for software OpenGL on two
-    # busy cores; the add-on's own ticks are held to 10 ms by the tests without a window.
-    assert seen["longest_pause"] < 2.0, f"Blender stood still for {seen['longest_pause']:.1f} s"
+    # Blender went on drawing and handling events while the server thought: it stood still for a few redraws at most,
+    # each of which takes long with software OpenGL on a busy machine. The add-on's own ticks are held to 10 ms by the
+    # tests without a window.
+    limit = max(2.0, 0.5 + 4 * seen["one_redraw"])
+    assert seen["longest_pause"] < limit, f"Blender stood still for {seen['longest_pause']:.1f} s of {limit:.1f}"
     assert (blender.out / "posed.png").stat().st_size > 50_000, "the picture of the window is empty"
