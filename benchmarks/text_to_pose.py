@@ -26,6 +26,7 @@ from chatpose_server.engine import Engine, ModelHost, PoseRequest, load_from_cat
 from chatpose_server.language.base import ChatTurn
 from chatpose_server.models.catalogue import DEFAULT_LANGUAGE_MODEL
 from chatpose_server.pose import Pose
+from chatpose_server.posecodes.lexicon import lookup
 from chatpose_server.posecodes.measure import holds, measure
 from chatpose_server.posecodes.refine import solve
 from chatpose_server.posecodes.vocabulary import QUANTITIES, Constraint, mirror_constraint, read
@@ -44,6 +45,7 @@ PARTS = {
     "trunk": "spine1 spine2 spine3", "head": "neck head", "pelvis": "pelvis",
 }  # fmt: skip
 LOCAL_DEG = 10.0
+SUITES = ("atomic", "composed", "named", "speculative")
 
 
 @dataclass
@@ -224,7 +226,7 @@ def diversity(make: Maker, step: int) -> float:
     return statistics.mean(apd)
 
 
-def retrieval() -> Callable[[str], Pose]:
+def retrieval(step: int) -> Callable[[str], Pose]:
     """The baseline: the named pose whose wording shares most words (tf-idf) with the prompt, as solved."""
     from chatpose_server.posecodes.lexicon import entries
 
@@ -244,12 +246,19 @@ def retrieval() -> Callable[[str], Pose]:
     def idf(w: str) -> float:
         return log(len(texts) / (1 + df.get(w, 0)))
 
-    def find(prompt: str) -> Pose:
+    def best(prompt: str) -> int:
         words = set(re.findall(r"\w+", prompt.lower()))
-        best = max(range(len(texts)), key=lambda k: sum(idf(w) for w in words & texts[k]) / (2 + len(texts[k])) ** 0.5)
-        return Pose.from_matrot(solve(listed[owners[best]].versions[0], tries=1).matrot[0])
+        at = max(range(len(texts)), key=lambda k: sum(idf(w) for w in words & texts[k]) / (2 + len(texts[k])) ** 0.5)
+        return owners[at]
 
-    return find
+    prompts = [row[k] for suite in SUITES for row in lines(suite)[::step] for k in ((0, 2) if len(row) > 2 else (0,))]
+    needed = sorted({best(p) for p in prompts})
+    poses: dict[int, Pose] = {}
+    for at in range(0, len(needed), 24):  # in batches: one by one takes five times as long
+        part = needed[at : at + 24]
+        made = solve([listed[i].versions[0] for i in part], tries=1).matrot
+        poses.update({i: Pose.from_matrot(m) for i, m in zip(part, made, strict=True)})
+    return lambda prompt: poses[best(prompt)]
 
 
 def percent(good: Sequence[float | bool]) -> str:
@@ -262,7 +271,7 @@ def report(step: int) -> str:
     rows: list[str] = []
     sheet: list[tuple[str, Pose]] = []
     rest = Pose({})
-    nearest = retrieval()
+    nearest = retrieval(step)
     makers: dict[str, Callable[[str], Pose]] = {"rest pose": lambda p: rest, "nearest wording": nearest}
     raw, refined = Maker(engine, False), Maker(engine, True)
     raw("warm up"), refined("warm up")
@@ -278,6 +287,13 @@ def report(step: int) -> str:
             table.setdefault(suite, {})[name] = f"{percent(score.checks)} / {percent(score.whole)}"
             swapped[name] += score.extra.get("swapped", [])
             everything[name] += [p for _, p, _ in seen]
+            if suite == "named":
+                for title, known in (("named: in the lexicon by these words", True), ("named: in other words", False)):
+                    part = [g for t, _, g in seen if (lookup.find(t) is not None) == known]
+                    checks = [c for g in part for c in g]
+                    table.setdefault(f"{title} ({len(part)})", {})[name] = (
+                        f"{percent(checks)} / {percent([all(g) for g in part])}"
+                    )
             if name == "refined":
                 sheet += [(t, p) for t, p, _ in seen]
                 failures += [
@@ -344,7 +360,7 @@ def leaks() -> None:
 
     known = [(w, set(re.findall(r"\w+", w.lower()))) for e in entries() for w in e.wordings]
     found = []
-    for suite in ("atomic", "composed", "named", "speculative"):
+    for suite in SUITES:
         for prompt, *_ in lines(suite):
             words = set(re.findall(r"\w+", prompt.lower()))
             best = max(known, key=lambda k: len(words & k[1]) / len(words | k[1]))
