@@ -209,7 +209,19 @@ def load_from_catalogue(name: str, quantize: str, progress: Progress) -> Languag
         except store.StoreError as error:
             _log.warning("weights damaged", extra={"model": name, "why": str(error)})
             store.forget(name)
-    return language.load_language_model(name, device="auto", quantize=quantize, progress=progress)
+    model = language.load_language_model(name, device="auto", quantize=quantize, progress=progress)
+    progress("Getting ready", 0.97)
+    _warm_up()
+    return model
+
+
+def _warm_up() -> None:
+    """Makes the refiner's tables (phrases, lexicon, skin landmarks) now: the first pose would wait seconds for them."""
+    if not offers("posecodes.compose", "compose"):
+        return
+    import torch
+
+    room("posecodes.compose").compose("standing, the left hand on the hip", torch.eye(3).expand(1, 22, 3, 3))
 
 
 def free_memory() -> None:
