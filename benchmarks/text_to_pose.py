@@ -46,8 +46,8 @@ PARTS = {
 }  # fmt: skip
 LOCAL_DEG = 10.0
 HONESTLY = """General reading rules were made after looking at failures of the atomic suite, so that row is a
-development score. Wordings near a prompt were left out of training (`train named_poses --exclude`), but the literal lookup knows most of
-the names, so those are counted apart. Wrong poses stay in the sheet `docs/text-to-pose-64.png`."""
+development score. Wordings near a prompt were left out of training (`train named_poses --exclude`), but the literal
+lookup knows most of the names, so those are counted apart. Wrong poses stay in the sheet `docs/text-to-pose-64.png`."""
 SUITES = ("atomic", "composed", "named", "speculative")
 
 
