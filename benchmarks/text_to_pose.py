@@ -4,7 +4,8 @@
     .venv/bin/python benchmarks/text_to_pose.py --quick    every fifth prompt, printed only
 
 No prompt, nor a near paraphrase, should be training text (``--leaks`` lists the nearest lexicon wordings); for the
-weights that ship this does not wholly hold, see HONESTLY. The checks are posecode statements on forward kinematics with the vocabulary's own tolerances.
+weights that ship this does not wholly hold, see HONESTLY. The checks are posecode statements on forward kinematics
+with the vocabulary's own tolerances.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ labels, named poses of the lexicon, and a few questions that want words and no p
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -182,20 +183,15 @@ class CaptionPairs:
             )
 
     # -- inside --------------------------------------------------------------------------------------------------
-    @property
+    @functools.cached_property
     def _at(self) -> dict[str, int]:
-        if not hasattr(self, "_at_cache"):
-            self._at_cache = {n: i for i, n in enumerate(self.code_names)}
-        return self._at_cache
+        return {n: i for i, n in enumerate(self.code_names)}
 
-    @property
+    @functools.cached_property
     def _labelled(self) -> list[int]:
-        if not hasattr(self, "_labelled_cache"):
-            w = self._weights.tolist()
-            use = [i for i, t in enumerate(self._poses.text) if t]
-            picked = random.Random(5).choices(use, [w[i] for i in use], k=20000)
-            self._labelled_cache = picked
-        return self._labelled_cache
+        w = self._weights.tolist()
+        use = [i for i, t in enumerate(self._poses.text) if t]
+        return random.Random(5).choices(use, [w[i] for i in use], k=20000)
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Real poses, evenly over pose space, half of them mirrored, some with the upper body of another."""

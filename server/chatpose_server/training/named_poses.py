@@ -93,14 +93,13 @@ def _near(words: set[str], judged: Sequence[set[str]]) -> bool:
 
 def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,)) -> list[NamedPose]:
     """Each entry's versions, solved once for each seed; solutions that miss several statements are left out."""
-    jobs = [(i, version, seed) for i, e in enumerate(listed) for version in e.versions for seed in seeds]
+    versions = [(i, version) for i, entry in enumerate(listed) for version in entry.versions]
     solved: dict[int, list[tuple[Tensor, int]]] = {}
     codes: dict[int, Tensor] = {}
     names = tuple(POSECODES)
     for seed in seeds:
-        mine = [(i, v) for i, v, s in jobs if s == seed]
-        for at in range(0, len(mine), _BATCH):
-            part = mine[at : at + _BATCH]
+        for at in range(0, len(versions), _BATCH):
+            part = versions[at : at + _BATCH]
             made = solve([v for _, v in part], tries=2, seed=seed)
             true = posecodes_hold(measure(made.matrot), 0.0)
             for (i, version), matrot, unmet, holds in zip(part, made.matrot, made.unmet, true, strict=True):
