@@ -116,7 +116,7 @@ def test_a_program_that_does_not_speak_http(says, error):
     def talk() -> None:
         connection, _ = listener.accept()
         with connection:
-            connection.recv(1000)
+            connection.recv(1000)  # only to wait for the request: what it holds does not matter
             connection.sendall(says)
 
     threading.Thread(target=talk, daemon=True).start()

@@ -159,11 +159,16 @@ def test_half_a_request_does_nothing(live, cut):
     assert live.jobs.stats().submitted == before
 
 
+def everything_sent(sock: socket.socket) -> bytes:
+    """All bytes until the server closes: one `recv` may hold the head of an answer without its body."""
+    return b"".join(iter(lambda: sock.recv(4096), b""))
+
+
 def test_rubbish_instead_of_http(live):
     port = int(live.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(b"\x16\x03\x01 not http\r\n\r\n")
-        assert b"400" in sock.recv(1000)
+        assert b"400" in everything_sent(sock)
     with live.client() as http:
         assert http.get("/health").status_code == 200
 
@@ -177,7 +182,7 @@ def test_a_body_that_never_ends_is_answered(live, monkeypatch):
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.sendall(request_bytes(port, {"prompt": "kneel"})[:-5])
         sock.settimeout(5)
-        assert b"body_timeout" in sock.recv(4000)
+        assert b"body_timeout" in everything_sent(sock)
 
 
 def test_a_body_that_is_too_large_is_answered_not_reset(live):
