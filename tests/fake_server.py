@@ -4,7 +4,8 @@
         server.answer = {"text": "Done.", "poses": [pose]}     # what the next jobs give
         server.hold = threading.Event()                        # jobs stay "running" until it is set
         server.health = {...}                                  # what /health says
-        server.faults["POST /v1/jobs"] = Answer(429, {...})    # one route answers otherwise
+        server.stream = ["The", "The arm"]                     # the text as it grows, as events; None: no such route
+    server.faults["POST /v1/jobs"] = Answer(429, {...})    # one route answers otherwise
         ... server.requests: [(method, path, body, headers)]
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -32,13 +34,16 @@ RAISED_ARM = {
 
 @dataclass
 class Answer:
-    """One HTTP answer. ``cut_at``: bytes of the body that are sent before the connection is closed."""
+    """One HTTP answer. ``cut_at``: bytes of the body that are sent before the connection is closed. ``events``: sent
+    instead of the body, one after the other, as server-sent events are.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     raw: bytes | None = None
     cut_at: int | None = None
+    events: Iterator[bytes] | None = None
 
 
 class FakeServer:
@@ -52,6 +57,7 @@ class FakeServer:
         self.answers: list[dict[str, Any]] = []  # one for each job, before ``answer``
         self.failure: dict[str, Any] | None = None
         self.running: dict[str, Any] = {"state": "running", "stage": "Thinking", "fraction": 0.5, "text": "Here"}
+        self.stream: list[str] | None = None
         self.hold: threading.Event | None = None
         self.faults: dict[str, Answer] = {}
         self.requests: list[tuple[str, str, Any, dict[str, str]]] = []
@@ -75,6 +81,9 @@ class FakeServer:
             do_GET = do_POST = do_DELETE = _handle
 
             def _send(self, answer: Answer) -> None:
+                if answer.events is not None:
+                    self._send_events(answer.events)
+                    return
                 raw = answer.raw if answer.raw is not None else json.dumps(answer.body).encode()
                 try:
                     self.send_response(answer.status)
@@ -87,6 +96,18 @@ class FakeServer:
                         self.close_connection = True
                 except OSError:
                     self.close_connection = True  # the client went away, which some tests want
+
+            def _send_events(self, events: Iterator[bytes]) -> None:
+                try:
+                    self.send_response(200)
+                    self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    for event in events:
+                        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+                    self.wfile.write(b"0\r\n\r\n")
+                except OSError:
+                    self.close_connection = True
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
@@ -127,6 +148,8 @@ class FakeServer:
         if route == "POST /v1/jobs":
             return self._submit(body, headers.get("Idempotency-Key", ""))
         job = parts.path.removeprefix("/v1/jobs/")
+        if self.stream is not None and job.endswith("/events"):
+            return Answer(events=self._events(job.removesuffix("/events"), self.stream))
         if job not in self._results:
             return Answer(404, _error("job_not_found", "There is no such job."))
         if method == "DELETE":
@@ -140,6 +163,16 @@ class FakeServer:
             self._keys[key] = job
             self._results[job] = self.answers.pop(0) if self.answers else self.answer
         return Answer(202, {"id": self._keys[key], "state": "queued", "position": 1})
+
+    def _events(self, job: str, stream: list[str]) -> Iterator[bytes]:
+        for text in stream:
+            yield b": keep-alive\n\n" + _event({"id": job, "state": "running", "stage": "Thinking", "text": text})
+        while self.hold is not None and not self.hold.is_set() and job not in self.cancelled:
+            time.sleep(0.005)
+        if "GET /v1/jobs" not in self.faults:
+            last = _event(self._look(job, 0.0).body)
+            yield last[:20]  # an event may come in pieces
+            yield last[20:]
 
     def _look(self, job: str, wait: float) -> Answer:
         if self.hold is not None:
@@ -155,6 +188,10 @@ class FakeServer:
         if self.failure is not None:
             return Answer(200, {"id": job, "state": "failed", "error": self.failure})
         return Answer(200, {"id": job, "state": "done", "fraction": 1.0, "result": self._results[job]})
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"event: job\nid: 1\ndata: " + json.dumps(data).encode() + b"\n\n"
 
 
 def _error(code: str, message: str, hint: str = "") -> dict[str, Any]:

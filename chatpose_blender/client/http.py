@@ -6,10 +6,12 @@ threads only.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -239,6 +241,18 @@ class Client:
         _, data = self._call("GET", path, params={"wait": f"{wait:g}"}, read_seconds=wait + READ_SECONDS)
         return self._read(JobStatus.from_json, data)
 
+    def events(self, job_id: str) -> Iterator[JobStatus]:
+        """The job at every change, with its text as it is written, until it is over or the server ends the stream.
+
+        Server-sent events; the server writes a comment every ten seconds, so a silent stream is a dead one.
+        """
+        path = f"/v1/jobs/{requests.utils.quote(job_id, safe='')}/events"
+        with self._request("GET", path, accept="text/event-stream") as response:
+            if response.status_code != 200 or "text/event-stream" not in response.headers.get("Content-Type", ""):
+                raise AnswerUnreadableError("The server sends no events.", f"HTTP {response.status_code}")
+            for data in _events(response.iter_content(None)):  # None: each piece as soon as it has come
+                yield self._read(JobStatus.from_json, self._parse(data, response.status_code))
+
     def cancel(self, job_id: str) -> None:
         """Asks the server to stop a job; one that is already over is no error."""
         path = f"/v1/jobs/{requests.utils.quote(job_id, safe='')}"
@@ -257,7 +271,31 @@ class Client:
         with_token: bool = True,
         read_seconds: float = READ_SECONDS,
     ) -> tuple[int, object]:
-        sent = {"Accept": "application/json", **(headers or {})}
+        with self._request(
+            method, path, body=body, params=params, headers=headers, with_token=with_token, read_seconds=read_seconds
+        ) as response:
+            raw = self._body(response)
+            status, retry_after = response.status_code, response.headers.get("Retry-After", "")
+        data = self._parse(raw, status)
+        if status in ok:
+            return status, data
+        raise self._refusal(status, data, retry_after)
+
+    @contextlib.contextmanager
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        accept: str = "application/json",
+        body: dict[str, Any] | None = None,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        with_token: bool = True,
+        read_seconds: float = READ_SECONDS,
+    ) -> Iterator[requests.Response]:
+        """Sends a request; whatever fails while the answer is read is a ClientError."""
+        sent = {"Accept": accept, **(headers or {})}
         token = read_token(self._endpoint) if with_token else ""
         if token:
             if not token.isascii() or not token.isprintable():
@@ -274,8 +312,7 @@ class Client:
                 allow_redirects=False,  # a redirect would carry the token elsewhere
                 stream=True,
             ) as response:
-                raw = self._body(response)
-                status, retry_after = response.status_code, response.headers.get("Retry-After", "")
+                yield response
         except requests.exceptions.ConnectTimeout as error:
             sentence = f"Nothing answers at {self.base}; check the address and the firewall."
             raise ServerSilentError(sentence, str(error)) from error
@@ -290,10 +327,6 @@ class Client:
             raise self._connection_error(error) from error
         except requests.exceptions.RequestException as error:
             raise AnswerCutOffError(f"The answer from {self.base} was cut off; try again.", str(error)) from error
-        data = self._parse(raw, status)
-        if status in ok:
-            return status, data
-        raise self._refusal(status, data, retry_after)
 
     def _body(self, response: requests.Response) -> bytes:
         announced = response.headers.get("Content-Length", "")
@@ -371,6 +404,19 @@ class Client:
     def _too_large(self) -> AnswerTooLargeError:
         megabytes = MAX_ANSWER_BYTES // 2**20
         return AnswerTooLargeError(f"The answer from {self.base} is larger than {megabytes} MB and was dropped.")
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The data of each server-sent event. Comments and the other fields are left out."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        for event in whole:
+            data = b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
+            if data:
+                yield data
+        if len(rest) > MAX_ANSWER_BYTES:
+            raise AnswerTooLargeError(f"An answer is larger than {MAX_ANSWER_BYTES // 2**20} MB and was dropped.")
 
 
 def failure_sentence(message: str, hint: str) -> str:

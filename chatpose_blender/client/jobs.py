@@ -7,11 +7,12 @@ arrives for that handle is dropped. With no job and no check under way nothing r
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -197,12 +198,13 @@ class Jobs:
             return
         status = _persist(lambda: client.submit(job.request, job.handle), job.cancelled)
         job.server_id = status.id
+        looks = _looks(client, job)
         while not status.finished:
             if job.cancelled.is_set():  # cancelled while the job was being sent, when its id was not known yet
                 client.cancel(job.server_id)
                 return
             self._inbox.put(Progressed(job.handle, status))
-            status = _persist(lambda: client.look(job.server_id, LONG_POLL_SECONDS), job.cancelled)
+            status = next(looks)
         if status.result is not None:
             self._inbox.put(Finished(job.handle, status.result))
         elif status.state == "cancelled":
@@ -246,6 +248,17 @@ class _CheckOver:
 
 def _capabilities(client: Client, health: Health) -> Capabilities | None:
     return client.capabilities() if health.status == "ready" else None
+
+
+def _looks(client: Client, job: _Job) -> Iterator[JobStatus]:
+    """The job at every change, its text as it is written; by long-polls where there are no events to be had.
+
+    Whatever is wrong with the events, the next look finds out and says better.
+    """
+    with contextlib.suppress(ClientError):
+        yield from client.events(job.server_id)
+    while True:
+        yield _persist(lambda: client.look(job.server_id, LONG_POLL_SECONDS), job.cancelled)
 
 
 def _persist(ask: Callable[[], JobStatus], stop: threading.Event) -> JobStatus:

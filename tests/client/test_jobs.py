@@ -70,6 +70,44 @@ def test_progress_is_told_while_it_runs(server, jobs):
     assert isinstance(_drain(jobs)[-1], Finished)
 
 
+def test_text_streams_as_it_is_written(server, jobs):
+    server.stream, server.hold = ["The", "The left arm"], threading.Event()
+    jobs.submit(Endpoint(server.address), PoseRequest("what is she doing?"))
+    told = []
+    end = time.monotonic() + 5
+    while told[-1:] != ["The left arm"]:
+        assert time.monotonic() < end, told
+        told += [m.status.text for m in jobs.drain(0.01) if isinstance(m, Progressed)]
+    server.hold.set()
+    assert isinstance(_drain(jobs)[-1], Finished)
+    assert [path for _, path, _, _ in server.requests if "/v1/jobs/" in path] == ["/v1/jobs/job0/events"], "no polling"
+
+
+def test_a_stream_that_breaks_off_is_followed_by_looks(server, jobs):
+    server.stream, server.hold = ["The"], threading.Event()
+    jobs.submit(Endpoint(server.address), PoseRequest("sit"))
+    _drain(jobs, Progressed)
+    server.faults["GET /v1/jobs"] = Answer(body={}, cut_at=0)  # ends the stream without a last event
+    server.hold.set()
+    end = time.monotonic() + 5
+    while server.count("GET", "/v1/jobs/job0?wait") == 0:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert isinstance(_drain(jobs)[-1], Failed)
+
+
+def test_cancelling_while_it_streams(server, jobs):
+    server.stream, server.hold = ["The"], threading.Event()
+    handle = jobs.submit(Endpoint(server.address), PoseRequest("sit"))
+    _drain(jobs, Progressed)
+    assert jobs.cancel(handle)
+    end = time.monotonic() + 3
+    while not server.cancelled:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert not any(isinstance(m, Finished) for m in _drain(jobs))
+
+
 def test_cancelling_tells_the_server_and_drops_the_answer(server, jobs):
     server.hold = threading.Event()
     handle = jobs.submit(Endpoint(server.address), PoseRequest("sit"))
