@@ -11,15 +11,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from . import rotations as rot
 from .skeleton import BODY_JOINTS, INDEX, JOINTS, mirror_name
+
+if TYPE_CHECKING:  # torch takes 2 s and 180 MB: the process that answers HTTP reads poses without it
+    from torch import Tensor
 
 FORMAT: Final = "smplx-quat-wxyz"
 MAX_BETAS: Final = 400  # SMPL-X files carry up to 300 shape and 100 expression columns
@@ -58,16 +58,24 @@ class Pose:
         score: float | None = None,
     ) -> Pose:
         """From rotation matrices in the order of ``names``."""
+        import torch
+
+        from . import rotations as rot
+
         quats = rot.matrot_to_quat(matrot.detach().to(device="cpu", dtype=torch.float64)).tolist()
         joints = {name: (q[0], q[1], q[2], q[3]) for name, q in zip(names, quats, strict=True)}
         return Pose(joints, None if transl is None else _vec3(transl, "transl"), None, score)
 
     def quats(self, names: Sequence[str] = BODY_JOINTS) -> Tensor:
         """(J, 4) float32 in the order of ``names``; joints that are not spoken for are the identity."""
+        import torch
+
         return torch.tensor([self.joints.get(name, (1.0, 0.0, 0.0, 0.0)) for name in names], dtype=torch.float32)
 
     def matrot(self, names: Sequence[str] = BODY_JOINTS) -> Tensor:
         """(J, 3, 3) float32 in the order of ``names``."""
+        from . import rotations as rot
+
         return rot.quat_to_matrot(self.quats(names))
 
     # -- small changes -------------------------------------------------------------------------------------------
@@ -140,6 +148,10 @@ def save_npz(path: str | os.PathLike[str], poses: Sequence[Pose]) -> None:
     bool, ``transl`` (N, 3) with NaN where unknown, and the AMASS-style twins ``poses`` (N, 165) axis-angle and
     ``trans``.
     """
+    import torch
+
+    from . import rotations as rot
+
     if not poses:
         raise PoseError("There is no pose to save.")
     names = [j for j in JOINTS if any(j in p.joints for p in poses)]
@@ -176,6 +188,10 @@ def load_npz(path: str | os.PathLike[str]) -> list[Pose]:
 
 def stack_matrot(poses: Iterable[Pose], names: Sequence[str] = BODY_JOINTS) -> Tensor:
     """(N, J, 3, 3) float32."""
+    import torch
+
+    from . import rotations as rot
+
     return rot.quat_to_matrot(torch.stack([p.quats(names) for p in poses]))
 
 
