@@ -57,11 +57,7 @@ class Pose:
             raise ContractError(f"the pose has the unknown format '{str(pose.get('format'))[:40]}'")
         joints: dict[str, Quat] = {}
         for name, value in _mapping(pose.get("joints"), "joints").items():
-            w, x, y, z = _numbers(value, 4, f"joints.{name}")
-            length = math.sqrt(w * w + x * x + y * y + z * z)
-            if abs(length - 1) > _UNIT_TOLERANCE:
-                raise ContractError(f"the rotation of '{str(name)[:40]}' is not a unit quaternion")
-            joints[str(name)] = (w / length, x / length, y / length, z / length)
+            joints[str(name)] = _unit(value, f"joints.{name}")
         transl, betas, score = pose.get("transl"), pose.get("betas"), pose.get("score")
         vector = None if transl is None else _numbers(transl, 3, "transl")
         if vector is not None and max(map(abs, vector)) > _MAX_METRES:
@@ -99,7 +95,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class PoseRequest:
-    """Words (and perhaps a picture, a ``data:`` URL) -> poses. ``current`` is the pose that the words refer to."""
+    """Words (and perhaps a picture, a ``data:`` URL) -> poses. ``current`` is the pose that the words refer to.
+
+    ``person``: which of the picture's people, None leaves the choice to the words. ``keypoints``: where the artist says
+    that body points are, name -> (x, y) in pixels of the upright picture.
+    """
 
     prompt: str
     messages: tuple[Turn, ...] = ()
@@ -107,6 +107,8 @@ class PoseRequest:
     current: Pose | None = None
     candidates: int = 1
     seed: int = 0
+    person: int | None = None
+    keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
@@ -117,7 +119,22 @@ class PoseRequest:
             data["image"] = self.image
         if self.current is not None:
             data["current"] = self.current.to_json()
+        if self.person is not None:
+            data["person"] = self.person
+        if self.keypoints:
+            data["keypoints"] = {name: [round(x, 2), round(y, 2)] for name, (x, y) in self.keypoints.items()}
         return data
+
+
+@dataclass(frozen=True)
+class PeopleRequest:
+    """A picture (``data:`` URL) -> the people in it."""
+
+    image: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs``."""
+        return {"task": "people", "image": self.image}
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,7 @@ class CompleteRequest:
 
 Request: TypeAlias = (
     PoseRequest
+    | PeopleRequest
     | DescribeRequest
     | SampleRequest
     | ProjectRequest
@@ -290,6 +308,92 @@ class Failure:
         return Failure(_text(data.get("code")) or "unknown", _text(data["message"]), _text(data.get("hint")))
 
 
+Keypoints: TypeAlias = Mapping[str, tuple[float, float, float]]
+"""Body point -> x, y in pixels of the upright picture, visibility 0..1; left is the person's own left."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in a picture: ``box`` (x0, y0, x1, y1) in pixels of the upright picture, ``score`` 0..1."""
+
+    box: tuple[float, float, float, float]
+    score: float = 0.0
+
+    @staticmethod
+    def from_json(data: object) -> Person:
+        """Raises ContractError that names the part that is wrong."""
+        person = _mapping(data, "person")
+        x0, y0, x1, y1 = _numbers(person.get("box"), 4, "box")
+        return Person((x0, y0, x1, y1), _fraction(person.get("score")))
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The camera that took a picture, as estimated. Looks along its own -z with +y up in the picture.
+
+    ``width``, ``height``, ``focal_px`` in pixels; ``location`` in metres and ``rotation`` (w, x, y, z) take camera
+    coordinates into SMPL-X's frame (y up), in which the pose of the same answer is.
+    """
+
+    width: float
+    height: float
+    focal_px: float
+    location: Vec3
+    rotation: Quat
+
+    @staticmethod
+    def from_json(data: object) -> Camera:
+        """Raises ContractError that names the part that is wrong."""
+        camera = _mapping(data, "camera")
+        width, height, focal = (_number(camera.get(name), name) for name in ("width", "height", "focal_px"))
+        if min(width, height, focal) <= 0:
+            raise ContractError("the camera has no size")
+        x, y, z = _numbers(camera.get("location"), 3, "camera.location")
+        return Camera(width, height, focal, (x, y, z), _unit(camera.get("rotation"), "camera.rotation"))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen in a picture: its upright ``width`` and ``height`` in pixels, ``people`` best first.
+
+    ``person``: whose pose the answer is; ``keypoints`` and ``camera`` are that person's.
+    """
+
+    width: int
+    height: int
+    people: tuple[Person, ...] = ()
+    person: int = 0
+    keypoints: Keypoints = field(default_factory=dict[str, tuple[float, float, float]])
+    camera: Camera | None = None
+
+    @staticmethod
+    def from_json(result: Mapping[str, Any]) -> Sight | None:
+        """None for an answer that is about no picture. Raises ContractError when a part cannot be read."""
+        picture = result.get("picture")
+        if picture is None:
+            return None
+        size = _mapping(picture, "picture")
+        width, height = (int(_number(size.get(name), f"picture.{name}")) for name in ("width", "height"))
+        if min(width, height) < 1:
+            raise ContractError("the picture has no size")
+        people = result.get("people") or []
+        if not isinstance(people, Sequence) or isinstance(people, str):
+            raise ContractError("'people' is not a list")
+        person, camera = result.get("person"), result.get("camera")
+        points = {
+            str(name): _point(value, f"keypoints.{name}")
+            for name, value in _mapping(result.get("keypoints") or {}, "keypoints").items()
+        }
+        return Sight(
+            width,
+            height,
+            tuple(Person.from_json(each) for each in people),
+            person if isinstance(person, int) and 0 <= person < len(people) else 0,
+            points,
+            None if camera is None else Camera.from_json(camera),
+        )
+
+
 @dataclass(frozen=True)
 class Result:
     """What a finished job gives: ``text``, ``poses`` best first; the rest where the task has it."""
@@ -299,6 +403,7 @@ class Result:
     model: str = ""
     seed: int = 0
     distances: tuple[tuple[float, float], ...] = ()
+    sight: Sight | None = None
 
     @staticmethod
     def from_json(data: object) -> Result:
@@ -321,6 +426,7 @@ class Result:
             model=_text(result.get("model")),
             seed=seed if isinstance(seed, int) else 0,
             distances=pairs,
+            sight=Sight.from_json(result),
         )
 
 
@@ -404,6 +510,19 @@ def _numbers(value: object, count: int | None, where: str) -> list[float]:
     if not isinstance(value, Sequence) or isinstance(value, str) or (count is not None and len(value) != count):
         raise ContractError(f"'{where}' is not a list of {count or ''} numbers".replace("  ", " "))
     return [_number(v, where) for v in value]
+
+
+def _unit(value: object, where: str) -> Quat:
+    w, x, y, z = _numbers(value, 4, where)
+    length = math.sqrt(w * w + x * x + y * y + z * z)
+    if abs(length - 1) > _UNIT_TOLERANCE:
+        raise ContractError(f"the rotation of '{where.rpartition('.')[2][:40]}' is not a unit quaternion")
+    return (w / length, x / length, y / length, z / length)
+
+
+def _point(value: object, where: str) -> tuple[float, float, float]:
+    x, y, visibility = _numbers(value, 3, where)
+    return (x, y, min(1.0, max(0.0, visibility)))
 
 
 def _fraction(value: object) -> float:
