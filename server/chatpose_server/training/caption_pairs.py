@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,46 +15,19 @@ import torch
 from torch import Tensor
 
 from .. import rotations as rot
+from ..posecodes.lexicon.lookup import normal
 from ..posecodes.measure import measure, posecodes_hold
 from ..posecodes.vocabulary import POSECODES
 from ..skeleton import BODY_JOINTS, INDEX
 from . import captions
 from .chat_pairs import CHAT
-from .named_poses import NamedPose, read_named
+from .named_poses import NamedPose, near_any, read_named
 from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
 from .poselm import Batch
+from .solved_poses import SolvedPoses, read_solved
 
-_SHARES: Final = {"whole": 0.24, "limbs": 0.19, "label": 0.03, "named": 0.51, "chat": 0.03}
+_SHARES: Final = {"whole": 0.14, "limbs": 0.10, "solved": 0.34, "label": 0.02, "named": 0.37, "chat": 0.03}
 _POOL: Final = 6000  # poses measured at a time; refilled when used up
-_DULL: Final = re.compile(  # true of nearly every pose, or said by nobody
-    r":|_thigh=along_body|=vertical$|_shin=|_foot=(up|down|forward|out|across|back|hor|over|along|ahead|behind)"
-    r"|_hand=(up|down|forward|out|across|back|hor|over|along|ahead|behind)|@ground|=raised$|_hip=|_ankle=neutral"
-    r"|balanced|symmetric|_wrist=straight|head=straight|head=level|spine=straight|pelvis=level|trunk=upright"
-    r"|weight=centred|_foot=facing|looking_ahead|feet=apart|_elbow=(above|below|ch|wa|hip|sh|kn|he)|_knee=bent$|_elbow=bent$"
-)
-_SAID_OFTEN: Final = (  # how much more, or less, people speak of some things than of others
-    (re.compile(r"@"), 2.0),
-    (re.compile(r"^(hands|arms|legs|feet|knees|looking|head|weight|lunge|tiptoe)"), 2.5),
-    (re.compile(r"_(elbow|knee)="), 2.0),
-    (re.compile(r"^(left|right)_(arm|leg|hand)="), 2.0),
-    (re.compile(r"^trunk|^spine"), 1.5),
-    (re.compile(r"_(thigh|forearm|upper_arm)="), 0.7),
-    (re.compile(r"_palm=|shoulder=|pelvis=|turned|_foot="), 0.4),
-)
-_PART_OF: Final = tuple(
-    (re.compile(pattern), part)
-    for pattern, part in (
-        (r"^left_(elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder)", "left_arm"),
-        (r"^right_(elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder)", "right_arm"),
-        (r"^(left_(knee|hip|ankle|thigh|shin|leg|foot|toes|heel))", "left_leg"),
-        (r"^(right_(knee|hip|ankle|thigh|shin|leg|foot|toes|heel))", "right_leg"),
-        (r"^(trunk|spine)", "trunk"),
-        (r"^(head|gaze|looking)", "head"),
-        (r"^(hands|elbows|arms|wrists)", "arms"),
-        (r"^(feet|knees|legs|weight|stand|kneel|sit|squat|half|lunge|side_lunge|tiptoe|cross)", "legs"),
-    )
-)
-
 _TRANSPLANTS: Final = (
     ("left_arm",), ("right_arm",), ("left_arm", "right_arm"), ("head",), ("trunk",), ("legs",), ("left_leg",),
     ("right_leg",), ("legs", "left_arm"), ("legs", "right_arm"), ("legs", "left_arm", "right_arm"),
@@ -66,14 +39,6 @@ def true_codes(matrot: Tensor) -> Tensor:
     """(B, 22, 3, 3) -> (B, N) bool: the posecodes that plainly hold, without tolerance."""
     with torch.no_grad():
         return posecodes_hold(measure(matrot), 0.0)
-
-
-def part_of(code: str) -> str:
-    """The part of the body that a posecode speaks of: a key of PARTS, ``arms``, ``legs`` or ``body``."""
-    for pattern, part in _PART_OF:
-        if pattern.search(code):
-            return part
-    return "body"
 
 
 def standing(generator: torch.Generator, count: int) -> Tensor:
@@ -93,31 +58,47 @@ def standing(generator: torch.Generator, count: int) -> Tensor:
 class CaptionPairs:
     """A PairSource over a folder of poses and solved named poses."""
 
-    def __init__(self, poses: PoseSet, named: Sequence[NamedPose] = ()) -> None:
-        self._poses, self._named = poses, tuple(named)
+    def __init__(
+        self,
+        poses: PoseSet,
+        named: Sequence[NamedPose] = (),
+        solved: SolvedPoses | None = None,
+        judged: Sequence[str] = (),
+    ) -> None:
+        """``judged``: prompts that a benchmark will ask; no text that comes near one is ever given."""
+        self._poses, self._named, self._solved = poses, tuple(named), solved
+        self._judged = [set(normal(p).split()) for p in judged]
         self._weights = density_weights(poses.matrot)
         self.code_names = tuple(POSECODES)
         self.pose_names = tuple(n.name for n in self._named)
-        self._sayable = torch.tensor([not _DULL.search(n) and bool(POSECODES[n].terms) for n in self.code_names])
-        self._part = [part_of(n) for n in self.code_names]
+        self._sayable = torch.tensor([captions.is_said(n) for n in self.code_names])
+        self._part = [captions.part_of(n) for n in self.code_names]
         probe = torch.multinomial(self._weights, 3000, generator=torch.Generator().manual_seed(7), replacement=True)
         share = true_codes(poses.matrot[probe]).float().mean(0)
         # Rare statements are worth more words; those that hold in most poses are hardly said.
         self._interest = torch.where(self._sayable, (1 / (share + 0.01)).clamp(max=40.0).sqrt(), torch.zeros(()))
-        said_often = [next((w for p, w in _SAID_OFTEN if p.search(n)), 1.0) for n in self.code_names]
+        said_often = [captions.said_often(n) for n in self.code_names]
         self._interest = self._interest * torch.tensor(said_often)
         self._posture = [i for i, n in enumerate(self.code_names) if POSECODES[n].group == "posture"]
         self._interest = torch.where(share > 0.6, torch.zeros(()), self._interest)
 
     @staticmethod
-    def from_folder(folder: Path, named: Path | None = None) -> CaptionPairs:
-        """Reads poses, and the named poses that ``solve_lexicon`` wrote if there are any."""
-        return CaptionPairs(read_folder(folder), read_named(named, tuple(POSECODES)) if named else ())
+    def from_folder(
+        folder: Path, named: Path | None = None, solved: Path | None = None, judged: Sequence[str] = ()
+    ) -> CaptionPairs:
+        """Reads poses; named and solved ones where such files were made."""
+        return CaptionPairs(
+            read_folder(folder),
+            read_named(named, tuple(POSECODES)) if named else (),
+            read_solved(solved) if solved else None,
+            judged,
+        )
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         """See PairSource."""
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
-        shares = {k: v for k, v in _SHARES.items() if k != "named" or self._named}
+        have = {"named": bool(self._named), "solved": self._solved is not None}
+        shares = {k: v for k, v in _SHARES.items() if have.get(k, True)}
         kinds = rng.choices(list(shares), list(shares.values()), k=count)
         texts: list[str] = []
         replies: list[str | None] = []
@@ -129,6 +110,8 @@ class CaptionPairs:
         limbs, parts = self._transplant(base, real, rng)
         whole_codes, base_codes, limb_codes = true_codes(torch.cat([real, base, limbs])).chunk(3)
         for i, kind in enumerate(kinds):
+            reply = said = None
+            text = ""
             if kind == "whole":
                 said = self._choose(whole_codes[i], rng.choice((2, 3, 3, 4, 4, 5, 6)), rng)
                 matrot[i] = real[i]
@@ -136,40 +119,40 @@ class CaptionPairs:
                 about = limb_codes[i] & ~base_codes[i] & self._about(parts[i])
                 said = self._choose(about, rng.randint(1, 3), rng)
                 matrot[i] = limbs[i]
-            elif kind == "chat":
-                question, reply = rng.choice(CHAT)
-                texts.append(captions.roughen(question, rng))
-                replies.append(reply)
-                continue
+            elif kind == "solved" and self._solved is not None:
+                at = rng.randrange(len(self._solved.matrot))
+                said = [self.code_names[c] for c in self._solved.asked[at].tolist() if c >= 0]
+                matrot[i] = self._solved.matrot[at]
             elif kind == "named":
                 at = rng.randrange(len(self._named))
                 pose, names[i] = self._named[at], at + 1
-                texts.append(captions.roughen(captions.frame(rng.choice(pose.wordings), rng), rng))
+                text = self._unjudged(lambda p=pose: rng.choice(p.wordings), rng)
                 matrot[i], codes[i] = pose.matrot[rng.randrange(len(pose.matrot))], pose.codes
-                replies.append(None)
-                continue
-            else:
+            elif kind == "label":
                 names[i] = -1
                 at = self._labelled[rng.randrange(len(self._labelled))]
-                texts.append(captions.roughen(captions.frame(_label(self._poses.text[at], rng), rng), rng))
+                text = self._unjudged(lambda a=at: _label(self._poses.text[a], rng), rng)
                 matrot[i] = self._poses.matrot[at]
-                replies.append(None)
-                continue
-            if not said:  # nothing worth saying: an ordinary standing person
-                matrot[i] = base[i]
-                texts.append(captions.roughen(f"{rng.choice(captions.PEOPLE)} standing", rng))
-            else:
-                texts.append(captions.frame(captions.caption(said, rng), rng))
-            codes[i] = 0.0
-            for name in said:
-                codes[i, self._at[name]] = 1.0
-            replies.append(None)
+            if said is not None:
+                codes[i] = 0.0
+                if not said:  # nothing worth saying: an ordinary standing person
+                    matrot[i] = base[i]
+                    text = f"{rng.choice(captions.PEOPLE)} standing"
+                else:
+                    text = self._unjudged(lambda s=said: captions.caption(s, rng), rng)
+                for name in said:
+                    codes[i, self._at[name]] = 1.0
+            if not text:  # plain chat, or a pose of which nothing may be said
+                question, reply = rng.choice(CHAT)
+                text = captions.roughen(question, rng)
+            texts.append(text)
+            replies.append(reply)
         return Batch(texts, replies, matrot, codes, names)
 
     def every_name(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Every wording of every named pose once, plainly and as people type it, in batches of ``size``."""
         rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
-        listed = [(at, w) for at, pose in enumerate(self._named) for w in pose.wordings]
+        listed = [(at, w) for at, pose in enumerate(self._named) for w in pose.wordings if not self._near(w)]
         rng.shuffle(listed)
         for first in range(0, len(listed), size):
             part = listed[first : first + size]
@@ -192,6 +175,17 @@ class CaptionPairs:
         w = self._weights.tolist()
         use = [i for i, t in enumerate(self._poses.text) if t]
         return random.Random(5).choices(use, [w[i] for i in use], k=20000)
+
+    def _near(self, text: str) -> bool:
+        return bool(self._judged) and near_any(set(normal(text).split()), self._judged)
+
+    def _unjudged(self, make: Callable[[], str], rng: random.Random) -> str:
+        """A text that is not near a judged prompt; "" where every wording is."""
+        for _ in range(8):
+            text = make()
+            if not self._near(text):  # before it is framed: the question's words are nobody's
+                return captions.roughen(captions.frame(text, rng), rng)
+        return ""
 
     def _draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Real poses, evenly over pose space, half of them mirrored, some with the upper body of another."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,13 +82,21 @@ def without(listed: Sequence[Entry], prompts: Sequence[str]) -> list[Entry]:
     judged = [set(normal(p).split()) for p in prompts]
     kept: list[Entry] = []
     for entry in listed:
-        wordings = tuple(w for w in entry.wordings if not _near(set(normal(w).split()), judged))
+        wordings = tuple(w for w in entry.wordings if not near_any(set(normal(w).split()), judged))
         if wordings:
             kept.append(replace(entry, wordings=wordings))
     return kept
 
 
-def _near(words: set[str], judged: Sequence[set[str]]) -> bool:
+def judged_prompts(files: Sequence[Path]) -> list[str]:
+    """What benchmark files ask: every column and turn of a line that is words and not statements or checks."""
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    pieces = [piece for line in lines if not line.startswith("#") for piece in re.split(r"\|+|=>", line)]
+    return [piece.strip() for piece in pieces if piece.strip() and not re.search(r"[=@<>\[\]]", piece)]
+
+
+def near_any(words: set[str], judged: Sequence[set[str]]) -> bool:
+    """Whether these words are most of the words of a judged prompt."""
     return any(len(words & p) > _NEAR_SHARE * len(words | p) for p in judged)
 
 
@@ -125,8 +134,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="different solutions of each version")
     args = parser.parse_args(argv)
     seeds: list[int | None] = [None, *range(1, args.seeds)]
-    lines = [line for file in args.exclude for line in file.read_text("utf-8").splitlines()]
-    held_out = [line.partition("|")[0] for line in lines]
-    listed = without(all_entries(), [p for p in held_out if p.strip() and not p.startswith("#")])
+    listed = without(all_entries(), judged_prompts(args.exclude))
     write_named(args.out, solve_entries(listed, seeds), tuple(POSECODES))
     return 0

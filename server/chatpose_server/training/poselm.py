@@ -27,6 +27,8 @@ from ..language.head import ClassHead, HeadOutput, PoseHead
 from ..language.loading import load_backbone
 from ..language.poselm import PoseLM, PoseLMConfig, add_pose_token, save_trained
 from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
+from ..posecodes.measure import measure
+from ..posecodes.vocabulary import POSECODES, QUANTITIES
 from ..skeleton import BODY_JOINTS
 
 LORA_TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -37,6 +39,10 @@ _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
 _CODE_WEIGHT: Final = 0.01
 _NAME_WEIGHT: Final = 0.25
+_ASKED_WEIGHT: Final = 0.1  # an asked statement missed by one unit of _MISS weighs like 10 degrees of every joint
+_MISS: Final = {"deg": 10.0, "m": 0.04, "ratio": 0.15}
+_INSIDE: Final = 0.3  # units inside its interval that a value is aimed
+_MOST_MISSED: Final = 4.0  # units that no miss ever reaches: one hopeless statement must not outweigh the others
 _REFIT_BATCH: Final = 128
 _REFIT_RATE: Final = 1e-3
 _REFIT_DECAY: Final = 1e-3
@@ -139,6 +145,7 @@ class Trainer:
             weight_decay=0.0, betas=(0.9, 0.98),
         )  # fmt: skip
         self._rates = [g["lr"] for g in self.optimiser.param_groups]
+        self._terms = AskedTerms(source.code_names) if source.code_names else None
         self.step = 0
         self._start_heads()
 
@@ -205,9 +212,14 @@ class Trainer:
         self, state: Tensor, matrot: Tensor, asked: Tensor, named: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """Pose, posecodes and names from states (B, hidden): the loss and its parts."""
-        pose_loss, choice_loss, degrees = _pose_loss(self.head(state), matrot)
+        out = self.head(state)
+        pose_loss, choice_loss, degrees = _pose_loss(out, matrot)
         total = pose_loss + _CHOICE_WEIGHT * choice_loss
         parts = {"pose": float(pose_loss.detach()), "degrees": degrees}
+        if self._terms is not None and (asked == 1).any():
+            missed, held = self._terms.missed(out, asked == 1)
+            total = total + _ASKED_WEIGHT * missed
+            parts |= {"missed": float(missed.detach()), "held": held}
         known = ~asked.isnan()
         if self.codes and known.any():
             # Summed over codes: a caption asks for a handful of them, whatever the vocabulary's size is.
@@ -378,6 +390,39 @@ class Trainer:
             self.optimiser.load_state_dict(state["optimiser"])
 
 
+class AskedTerms:
+    """How far poses are from the posecodes that their words ask for, differentiably, through forward kinematics."""
+
+    def __init__(self, code_names: Sequence[str]) -> None:
+        column = {name: i for i, name in enumerate(QUANTITIES)}
+        terms = [(row, t) for row, n in enumerate(code_names) for t in (POSECODES[n].terms if n in POSECODES else ())]
+        unit = [QUANTITIES[t.quantity] for _, t in terms]
+        self._row = torch.tensor([row for row, _ in terms], dtype=torch.long)
+        self._column = torch.tensor([column[t.quantity] for _, t in terms], dtype=torch.long)
+        self._lo = torch.tensor([t.lo for _, t in terms])
+        self._hi = torch.tensor([t.hi for _, t in terms])
+        self._tolerance = torch.tensor([q.tolerance for q in unit])
+        self._scale = torch.tensor([_MISS[q.unit] for q in unit])
+        room = (self._hi - self._lo).clamp(max=1e4) / 2
+        self._inside = torch.minimum(_INSIDE * self._scale, room)
+
+    def missed(self, out: HeadOutput, asked: Tensor) -> tuple[Tensor, float]:
+        """Of the hypotheses that would be chosen: the mean miss in units, and the share of statements that hold.
+
+        ``asked`` (B, N) bool.
+        """
+        chosen = out.matrot[torch.arange(len(asked)), out.logits.argmax(1)]  # (B, 22, 3, 3)
+        values = measure(chosen)[:, self._column]  # (B, T)
+        of = asked[:, self._row]  # (B, T) the terms of what is asked
+        outside = torch.relu(self._lo + self._inside - values) + torch.relu(values - self._hi + self._inside)
+        units = torch.where(of, outside / self._scale, 0.0)
+        units = units * _MOST_MISSED / (_MOST_MISSED + units)
+        count = of.sum().clamp(min=1)
+        wrong = (values < self._lo - self._tolerance) | (values > self._hi + self._tolerance)
+        held = 1 - float((wrong & of).sum() / count)
+        return units.sum() / count, held
+
+
 def _pose_loss(out: HeadOutput, target: Tensor) -> tuple[Tensor, Tensor, float]:
     """Winner takes (nearly) all over hypotheses; the choice's cross entropy; mean joint error of the winner,
     degrees.
@@ -406,6 +451,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="chatpose-server train poselm", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of pose files (our npz or AMASS)")
     parser.add_argument("--named", type=Path, help="solved lexicon (chatpose-server train named_poses)")
+    parser.add_argument("--solved", type=Path, help="poses solved from posecodes (chatpose-server train solved_poses)")
+    parser.add_argument(
+        "--exclude", type=Path, nargs="*", default=[], help="files of prompts that no training text may come near"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, checkpoint and log")
     parser.add_argument("--base", default=DEFAULT_LANGUAGE_MODEL)
     parser.add_argument("--steps", type=int, default=Settings.steps)
@@ -425,6 +474,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16 instructions")
     args = parser.parse_args(argv)
     from .caption_pairs import CaptionPairs
+    from .named_poses import judged_prompts
 
     args.out.mkdir(parents=True, exist_ok=True)
     settings = replace(
@@ -436,7 +486,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     recipe += f" --top-layers {args.top_layers}" if args.top_layers else ""
     recipe += f" --refit {args.refit} --refit-epochs {args.refit_epochs}" if args.refit else ""
-    trainer = Trainer(settings, CaptionPairs.from_folder(args.data, args.named), args.out, recipe)
+    source = CaptionPairs.from_folder(args.data, args.named, args.solved, judged_prompts(args.exclude))
+    trainer = Trainer(settings, source, args.out, recipe)
     if args.resume:
         trainer.resume(args.resume, keep_step=not args.restart_schedule)
     trainer.run(args.seconds)

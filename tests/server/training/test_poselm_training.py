@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 import torch
 from chatpose_server import rotations as rot
 from chatpose_server.language.base import LanguageRequest
-from chatpose_server.language.head import ClassHead
+from chatpose_server.language.head import ClassHead, HeadOutput
 from chatpose_server.language.poselm import build, read_trained
-from chatpose_server.posecodes.vocabulary import POSECODES
+from chatpose_server.posecodes.measure import measure, posecodes_hold
+from chatpose_server.posecodes.vocabulary import POSECODES, mirror_code
+from chatpose_server.skeleton import INDEX
 from chatpose_server.training import captions
 from chatpose_server.training.caption_pairs import CaptionPairs, true_codes
-from chatpose_server.training.named_poses import NamedPose, read_named, write_named
+from chatpose_server.training.named_poses import NamedPose, judged_prompts, read_named, write_named
+from chatpose_server.training.phrasings import phrasings
 from chatpose_server.training.pose_data import PoseSet
-from chatpose_server.training.poselm import Batch, Settings, Trainer
+from chatpose_server.training.poselm import AskedTerms, Batch, Settings, Trainer
+from chatpose_server.training.solved_poses import read_solved, solve_all, write_solved
 
 from ..language import tiny
 
@@ -51,7 +56,7 @@ def test_every_statement_is_mentioned(seed):
     text = captions.caption(
         ["left_elbow=right_angle", "right_knee=straight", "kneeling", "left_hand@chin"], rng
     ).lower()
-    for words in (("elbow",), ("leg", "knee"), ("kneel", "knees"), ("chin",)):
+    for words in (("elbow", "arm"), ("leg", "knee"), ("kneel", "knees"), ("chin",)):
         assert any(w in text or w[:-1] in text for w in words), text
 
 
@@ -59,8 +64,74 @@ def test_both_sides_are_said_once():
     texts = [
         captions.caption(["left_elbow=straight", "right_elbow=straight"], random.Random(i)).lower() for i in range(20)
     ]
-    assert all("both" in t or "arms" in t for t in texts)
+    assert all(re.search("both|arms|elbows", t) for t in texts)
     assert not any("left" in t for t in texts)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("right_hand@left_hip", "placing the right hand on the left hip"),
+        ("right_arm=out", "stretching the right arm out to the right"),
+        ("looking_over_right_shoulder", "glancing over the right shoulder"),
+        ("kneeling", "dropping to the knees"),
+        ("left_foot@right_knee", "propping the left foot on the right knee"),
+    ],
+)
+def test_people_are_doing_what_a_posecode_says(code, words):
+    assert words in phrasings(code).doing
+
+
+def test_no_phrasing_of_one_side_speaks_of_the_other():
+    for name in POSECODES:
+        other = mirror_code(name)
+        if other != name and captions.is_said(name):
+            swapped = [re.sub(r"(left|right)(?! angle)", lambda m: "right" if m[0] == "left" else "left", t)
+                       for t in phrasings(name).commands]  # fmt: skip
+            assert sorted(swapped) == sorted(phrasings(other).commands), name
+
+
+def test_solved_poses_do_what_was_asked_and_survive_the_file(tmp_path):
+    wanted = [["left_hand@left_hip"], ["kneeling", "head=down"], ["left_elbow=straight", "right_elbow=straight"]]
+    solved = solve_all([*wanted, ["left_elbow=straight", "left_elbow=right_angle"]])  # no body can do the last
+    assert len(solved.matrot) == len(solved.asked) == 3
+    write_solved(tmp_path / "solved.safetensors", solved)
+    got = read_solved(tmp_path / "solved.safetensors")
+    names = list(POSECODES)
+    assert [[names[i] for i in row if i >= 0] for row in got.asked.tolist()] == wanted
+    holds = posecodes_hold(measure(got.matrot))
+    assert all(holds[row, names.index(code)] for row, codes in enumerate(wanted) for code in codes)
+
+
+def test_no_text_comes_near_a_judged_prompt(pairs, tmp_path):
+    (tmp_path / "prompts.txt").write_text(
+        "# of a victory | no\nhe has won | left_knee=0..3\nstand || so, kneel => a@b\n"
+    )
+    judged = judged_prompts([tmp_path / "prompts.txt"])
+    assert judged == ["he has won", "stand", "so, kneel"]
+    strict = CaptionPairs(pairs._poses, pairs._named, None, judged)
+    seed = 3
+    free = pairs.sample(200, torch.Generator().manual_seed(seed)).texts
+    kept = strict.sample(200, torch.Generator().manual_seed(seed)).texts
+    assert any("he has won" in t.lower() for t in free)
+    assert not any("he has won" in t.lower() for t in kept)
+    assert any("victory" in t.lower() for t in kept)
+
+
+def test_what_is_asked_is_missed_by_as_much_as_geometry_says():
+    terms = AskedTerms(tuple(POSECODES))
+    asked = torch.zeros(1, len(POSECODES), dtype=torch.bool)
+    asked[0, list(POSECODES).index("left_elbow=right_angle")] = True
+
+    def bent(degrees: float) -> HeadOutput:
+        vec = torch.zeros(1, 1, 22, 3)
+        vec[0, 0, INDEX["left_elbow"], 1] = -torch.deg2rad(torch.tensor(degrees))
+        return HeadOutput(rot.rotvec_to_matrot(vec), torch.zeros(1, 1))
+
+    assert terms.missed(bent(90.0), asked) == (torch.zeros(()), 1.0)
+    near, far = terms.missed(bent(60.0), asked), terms.missed(bent(0.0), asked)
+    assert 0 < near[0] < far[0] < 4
+    assert near[1] == far[1] == 0.0
 
 
 def test_named_poses_survive_the_file(tmp_path, pairs):
