@@ -1,0 +1,119 @@
+"""Pictures and movies that the server cannot read, made readable by a second Blender without a window.
+
+A worker thread waits for it; Blender's own image functions would hold up the whole window for as long as they read.
+Knows no bpy: what starts a Blender is handed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .picture import PictureError
+
+LIMIT_SECONDS: Final = 300.0  # for one picture; a Blender starts in one to four, in a minute on a busy machine
+STILL_SECONDS: Final = 300.0  # with no word from a movie: a hang
+MOVIE_SIDE: Final = 1280  # pixels: a person in a film still is found at this size
+_REASONS: Final = 500  # characters of its output, for Copy Details
+
+
+@dataclass(frozen=True)
+class Converter:
+    """``command``: what runs image_reader.py in a new Blender, its arguments to follow. ``folder``: for the copies."""
+
+    command: tuple[str, ...]
+    folder: Path
+    stopped: threading.Event
+
+    def picture(self, file: Path, turn: int) -> Path:
+        """An upright JPEG of a picture; ``turn`` is its EXIF orientation. Raises PictureError."""
+        copy = self.folder / f"{file.stem[:60]}-upright.jpg"
+        self._run(["picture", str(file), str(copy), str(turn)], lambda line: None, LIMIT_SECONDS)
+        if not copy.exists():
+            raise PictureError(f"'{file.name}' is damaged or not a picture; save it again as PNG or JPEG.")
+        return copy
+
+    def movie(self, file: Path, frames: range, report: Callable[[int], None]) -> list[Path]:
+        """The movie's frames (counted from 1) as JPEGs; ``report(count)`` as they come. Raises PictureError."""
+        arguments = ["movie", str(file), str(self.folder), str(frames.start), str(len(frames)), str(frames.step)]
+        made: list[Path] = []
+
+        def take(line: str) -> None:
+            if line.startswith("FRAME "):
+                made.append(Path(line.removeprefix("FRAME ").strip()))
+                report(len(made))
+
+        self._run([*arguments, str(MOVIE_SIDE)], take, STILL_SECONDS)
+        if not made:
+            raise PictureError(f"No frame of '{file.name}' can be read; check the file and the first frame.")
+        return made
+
+    def _run(self, arguments: list[str], take: Callable[[str], None], still: float) -> None:
+        """Runs to its end, its output line by line; ends it when asked to stop or when nothing comes for ``still``."""
+        quiet = {"creationflags": subprocess.CREATE_NO_WINDOW} if os.name == "nt" else {}
+        tail = ""
+        try:
+            process = subprocess.Popen(
+                [*self.command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                **quiet,
+            )
+        except OSError as error:
+            raise PictureError("A second Blender to read the picture cannot be started.", str(error)) from error
+        watch = _Watch(process, self.stopped, still)
+        with process, watch:
+            assert process.stdout is not None
+            for line in process.stdout:
+                watch.alive()
+                tail = (tail + line)[-_REASONS:]
+                take(line)
+        if self.stopped.is_set():
+            raise PictureError("Cancelled; nothing was changed.")
+        if watch.hung:
+            raise PictureError("Reading the picture took too long; save it as PNG or JPEG first.", tail)
+        if process.returncode:
+            raise PictureError("Blender cannot read this picture; save it again as PNG or JPEG.", tail)
+
+
+class _Watch(contextlib.AbstractContextManager["_Watch"]):
+    """Ends a process that is no longer wanted or says nothing any more."""
+
+    def __init__(self, process: subprocess.Popen[str], stopped: threading.Event, still: float) -> None:
+        self._process, self._stopped, self._still = process, stopped, still
+        self._heard, self._over = threading.Event(), threading.Event()
+        self.hung = False
+        self._thread = threading.Thread(target=self._look, name="chatpose", daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.wait()
+        self._over.set()
+        self._thread.join()
+
+    def alive(self) -> None:
+        """Something was heard."""
+        self._heard.set()
+
+    def _look(self) -> None:
+        silent = 0.0
+        while not self._over.wait(0.1):
+            silent = 0.0 if self._heard.is_set() else silent + 0.1
+            self._heard.clear()
+            self.hung = silent > self._still
+            if self.hung or self._stopped.is_set():
+                self._process.kill()
+                return
