@@ -12,6 +12,7 @@ SERVICE: Final = "chatpose"
 POSE_FORMAT: Final = "smplx-quat-wxyz"
 MAX_PROMPT: Final = 8000  # characters; the server refuses more, so it is said before anything is sent
 MAX_CANDIDATES: Final = 16
+PRIORS: Final = ("vposer", "posendf", "both")  # by name; None is the one that the server finds best for the task
 _UNIT_TOLERANCE: Final = 0.05  # a quaternion this far from length 1 is a mistake, not rounding
 _MAX_METRES: Final = 1e4  # a bigger translation is a mistake and would break a scene
 
@@ -156,10 +157,11 @@ class SampleRequest:
     seed: int = 0
     near: Pose | None = None
     spread: float = 0.3
+    prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
-        data: dict[str, Any] = {"task": "sample", "count": self.count, "seed": self.seed}
+        data: dict[str, Any] = {"task": "sample", "count": self.count, "seed": self.seed, **_prior(self.prior)}
         if self.near is not None:
             data |= {"near": self.near.to_json(), "spread": self.spread}
         return data
@@ -171,10 +173,12 @@ class ProjectRequest:
 
     poses: tuple[Pose, ...]
     strength: float = 1.0
+    prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
-        return {"task": "project", "poses": [pose.to_json() for pose in self.poses], "strength": self.strength}
+        poses = [pose.to_json() for pose in self.poses]
+        return {"task": "project", "poses": poses, "strength": self.strength, **_prior(self.prior)}
 
 
 @dataclass(frozen=True)
@@ -183,11 +187,12 @@ class InterpolateRequest:
 
     keys: tuple[tuple[int, Pose], ...]
     frames: tuple[int, ...]
+    prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
         keys = [{"frame": frame, "pose": pose.to_json()} for frame, pose in self.keys]
-        return {"task": "interpolate", "keys": keys, "frames": list(self.frames)}
+        return {"task": "interpolate", "keys": keys, "frames": list(self.frames), **_prior(self.prior)}
 
 
 @dataclass(frozen=True)
@@ -197,11 +202,12 @@ class DenoiseRequest:
     poses: tuple[Pose, ...]
     fps: float
     strength: float = 0.5
+    prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
         poses = [pose.to_json() for pose in self.poses]
-        return {"task": "denoise", "poses": poses, "fps": self.fps, "strength": self.strength}
+        return {"task": "denoise", "poses": poses, "fps": self.fps, "strength": self.strength, **_prior(self.prior)}
 
 
 @dataclass(frozen=True)
@@ -212,6 +218,7 @@ class CompleteRequest:
     keep: tuple[str, ...]
     count: int = 1
     seed: int = 0
+    prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
@@ -221,7 +228,43 @@ class CompleteRequest:
             "keep": list(self.keep),
             "count": self.count,
             "seed": self.seed,
+            **_prior(self.prior),
         }
+
+
+@dataclass(frozen=True)
+class IkRequest:
+    """Joints to ``targets`` (metres, SMPL-X's frame), the rest of the body following; those in ``pins`` hold theirs.
+
+    ``steps``: fewer answer sooner. ``rest``: where the character's own 22 body joints are at rest.
+    """
+
+    pose: Pose
+    targets: Mapping[str, Vec3]
+    pins: tuple[str, ...] = ()
+    steps: int = 16
+    rest: Mapping[str, Vec3] | None = None
+    prior: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs``."""
+        data: dict[str, Any] = {
+            "task": "ik",
+            "pose": self.pose.to_json(),
+            "targets": _places(self.targets),
+            "pins": list(self.pins),
+            "steps": self.steps,
+            **_prior(self.prior),
+        }
+        return data if self.rest is None else data | {"rest": _places(self.rest)}
+
+
+def _prior(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"prior": name}
+
+
+def _places(places: Mapping[str, Vec3]) -> dict[str, list[float]]:
+    return {name: [round(float(c), 6) for c in place] for name, place in places.items()}
 
 
 Request: TypeAlias = (
@@ -233,6 +276,7 @@ Request: TypeAlias = (
     | InterpolateRequest
     | DenoiseRequest
     | CompleteRequest
+    | IkRequest
 )
 
 

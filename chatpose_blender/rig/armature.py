@@ -111,7 +111,7 @@ def apply_to_armature(
         if options.strength < 1:
             goal = lowest_before + (goal - lowest_before) * options.strength
         moved = _lift(context, armature, rig, goal - _height(context, armature, rig))
-    notes = [*_switch_notes(armature, rig, spoken), *_held_notes(armature, held)]
+    notes = [*switch_notes(armature, rig, spoken), *_held_notes(armature, held)]
     if options.height == "GROUND" and (spoken & _STANDING) and not moved:
         notes.append(f"'{rig.mover}' cannot be moved, so the body was not put on the ground. Unlock its location.")
     return Applied((*bones, *(b for b in (*moved, *switched) if b not in bones)), tuple(notes))
@@ -124,11 +124,17 @@ _STANDING: Final = frozenset(
 
 
 def write_pose(
-    context: bpy.types.Context, armature: bpy.types.Object, wanted: Quats, spoken: Iterable[str], rig: Fit
+    context: bpy.types.Context,
+    armature: bpy.types.Object,
+    wanted: Quats,
+    spoken: Iterable[str],
+    rig: Fit,
+    passes: int = _PASSES,
 ) -> tuple[tuple[str, ...], dict[str, Array]]:
     """Turns the bones of the ``spoken`` joints so that the rig shows ``wanted``; -> the bones, and their goals.
 
-    Where constraints move the bones between (a control rig's followers), the result is looked at and written again.
+    Where constraints move the bones between (a control rig's followers), the result is looked at and written again, at
+    most ``passes`` times.
     """
     now = {name: apply.get_quat(armature.pose.bones[name]) for name in rig.order}
     goals = retarget.posed_rotations(rig, wanted, now)
@@ -136,7 +142,7 @@ def write_pose(
     for name, quat in retarget.local_rotations(rig, goals, bones).items():
         apply.set_quat(armature.pose.bones[name], quat.tolist())
     context.view_layer.update()
-    for _ in range(_PASSES if _has_machinery(armature, rig) else 0):
+    for _ in range(passes if has_machinery(armature, rig) else 0):
         actual = _posed(armature, rig)
         if max(_off(actual, goals, bones).values()) < _SETTLED:
             break
@@ -189,7 +195,7 @@ def _off(actual: Mapping[str, Array], goals: Mapping[str, Array], bones: Iterabl
 # -- what stands in the way ------------------------------------------------------------------------------------------
 
 
-def _has_machinery(armature: bpy.types.Object, rig: Fit) -> bool:
+def has_machinery(armature: bpy.types.Object, rig: Fit) -> bool:
     """Whether anything but its parents may turn a bone that matters."""
     return any(armature.pose.bones[name].constraints for name in rig.order) or bool(_drivers(armature))
 
@@ -255,7 +261,8 @@ def _switches(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) -> It
                 yield f"{side} {word}", switch, bone.name
 
 
-def _switch_notes(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) -> list[str]:
+def switch_notes(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) -> list[str]:
+    """One sentence about the limbs that IK moves, if there are any among these joints."""
     found = list(_switches(armature, rig, spoken))
     if not found:
         return []

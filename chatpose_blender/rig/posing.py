@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import apply, recognise, retarget
+from . import apply, recognise, retarget, smplx
 from . import armature as rigs
 from .rigmap import RigMap, RigMapError
 
@@ -62,6 +62,11 @@ def put(
     if apply.is_smplx(armature):
         return rigs.Applied(apply.apply_pose(context, armature, joints, options))
     return rigs.apply_to_armature(context, armature, joints, options, _fit(armature))
+
+
+def obstacles(armature: bpy.types.Object) -> tuple[str, ...]:
+    """What keeps a pose from showing on this rig as it stands: limbs that IK moves. Sentences for the artist."""
+    return () if apply.is_smplx(armature) else tuple(rigs.switch_notes(armature, _fit(armature), smplx.JOINTS))
 
 
 def bones_by_joint(armature: bpy.types.Object) -> dict[str, tuple[str, ...]]:

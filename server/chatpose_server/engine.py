@@ -11,6 +11,7 @@ import importlib
 import io
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -168,6 +169,7 @@ class ModelHost:
                 fault = explain(error)
                 if fault.code not in ("out_of_memory", "not_available", "internal"):
                     fault = replace(fault, code="model_failed")
+                _log.error("model", extra={"model": name, "code": fault.code, "why": fault.message})
                 with self._state:
                     if ticket == self._ticket:
                         self._set(ModelStatus("error", name, "", 0.0, fault))
@@ -227,9 +229,8 @@ def _warm_up() -> None:
 def free_memory() -> None:
     """Gives memory back to the system and to the GPU's other users (Cycles, above all)."""
     gc.collect()
-    import torch
-
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")  # not brought in for this: a model that never came has nothing to free
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
@@ -338,11 +339,11 @@ def _to_rgb(image: Image) -> Image:
 
 
 # -- the other tasks' requests and results -----------------------------------------------------------------------------
-PRIORS: Final = ("vposer", "posendf")
+PRIORS: Final = ("vposer", "posendf", "both")
 MAX_SAMPLES: Final = 64
 MAX_CLIP: Final = 5000  # poses; at 30 frames a second nearly three minutes
 
-PriorName: TypeAlias = Literal["vposer", "posendf"]
+PriorName: TypeAlias = Literal["vposer", "posendf", "both"]
 
 
 @dataclass(frozen=True)
@@ -406,12 +407,16 @@ class CompleteRequest:
 
 @dataclass(frozen=True)
 class IkRequest:
-    """Joints to be brought to ``targets`` (metres, SMPL-X's frame); those in ``pins`` stay where they are."""
+    """Joints to be brought to ``targets`` (metres, SMPL-X's frame); those in ``pins`` stay where they are, or at their
+    target if they have one. ``rest``: the character's own 22 joints at rest, None for the mean body's.
+    """
 
     pose: Pose
     targets: Mapping[str, Vec3]
     pins: tuple[str, ...] = ()
     prior: PriorName | None = None
+    steps: int = 16
+    rest: Mapping[str, Vec3] | None = None
 
 
 TaskRequest: TypeAlias = (
@@ -600,8 +605,9 @@ class Engine:
     def ik(self, request: IkRequest, progress: Progress = no_progress) -> PosesResult:
         """Joints to their targets, the rest of the body following."""
         solved = _priors().ik(
-            pose=request.pose, targets=request.targets, pins=request.pins, prior=request.prior, progress=progress
-        )
+            pose=request.pose, targets=request.targets, pins=request.pins, prior=request.prior, steps=request.steps,
+            rest=request.rest, progress=progress,
+        )  # fmt: skip
         return PosesResult(tuple(solved.poses), None, solved.residual, solved.residuals[0])
 
     def run(self, request: TaskRequest, progress: Progress = no_progress) -> DescribeResult | PosesResult:

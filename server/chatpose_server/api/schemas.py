@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
@@ -17,7 +17,7 @@ from .. import engine
 from ..engine import MAX_CANDIDATES, MAX_CLIP, MAX_PROMPT_CHARS, MAX_SAMPLES, Picture, PoseRequest
 from ..faults import CODES, ChatPoseError
 from ..language.base import ChatTurn
-from ..pose import FORMAT, Pose, PoseError
+from ..pose import FORMAT, Pose, PoseError, Vec3
 from ..skeleton import INDEX
 
 MAX_SEED: Final = 2**31 - 1
@@ -120,7 +120,7 @@ class PoseTask(PoseFields):
 Joint: TypeAlias = Annotated[str, Field(max_length=32)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Frame: TypeAlias = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
-Prior: TypeAlias = Literal["vposer", "posendf"] | None
+Prior: TypeAlias = Literal["vposer", "posendf", "both"] | None
 Clip: TypeAlias = Annotated[list[PoseJson], Field(min_length=1, max_length=MAX_CLIP)]
 
 
@@ -220,20 +220,34 @@ class CompleteTask(Wire):
         )
 
 
+Places: TypeAlias = dict[str, Annotated[list[Finite], Field(min_length=3, max_length=3)]]
+
+
 class IkTask(Wire):
-    """Joints to targets, in metres."""
+    """Joints to targets, in metres. A joint in ``pins`` stays, or is held at its target. ``steps``: fewer answer sooner.
+    ``rest``: the character's own 22 body joints in SMPL-X's rest pose, for bodies of other proportions.
+    """
 
     task: Literal["ik"]
     pose: PoseJson
-    targets: dict[str, Annotated[list[Finite], Field(min_length=3, max_length=3)]] = Field(max_length=22)
+    targets: Places = Field(max_length=22)
     pins: list[Joint] = Field(default=[], max_length=22)
     prior: Prior = None
+    steps: int = Field(default=16, ge=1, le=64)
+    rest: Annotated[Places, Field(max_length=22)] | None = None
 
     def read(self) -> engine.IkRequest:
         """The engine's request. Raises ChatPoseError."""
-        targets = {name: (x, y, z) for name, (x, y, z) in self.targets.items()}
-        _joints(self.targets, "targets")
-        return engine.IkRequest(self.pose.read("pose"), targets, tuple(_joints(self.pins, "pins")), self.prior)
+        pins = tuple(_joints(self.pins, "pins"))
+        rest = None if self.rest is None else _places(self.rest, "rest")
+        return engine.IkRequest(
+            self.pose.read("pose"), _places(self.targets, "targets"), pins, self.prior, self.steps, rest
+        )
+
+
+def _places(places: Mapping[str, Sequence[float]], param: str) -> dict[str, Vec3]:
+    _joints(places, param)
+    return {name: (x, y, z) for name, (x, y, z) in places.items()}
 
 
 def _joints(names: Iterable[str], param: str) -> list[str]:

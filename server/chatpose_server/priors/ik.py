@@ -84,9 +84,9 @@ def _balance_row() -> Tensor:
     return row
 
 
-def positions(quat: Tensor, transl: Tensor) -> Tensor:
-    """Joint positions (B, 22, 3) of local rotations (B, 22, 4)."""
-    return default_body().forward_kinematics(rot.quat_to_matrot(quat), transl).joints
+def positions(quat: Tensor, transl: Tensor, rest_joints: Tensor | None = None) -> Tensor:
+    """Joint positions (B, 22, 3) of local rotations (B, 22, 4); ``rest_joints`` (22, 3), the mean body's by default."""
+    return default_body().forward_kinematics(rot.quat_to_matrot(quat), transl, rest_joints).joints
 
 
 def solve(
@@ -104,6 +104,7 @@ def solve(
     move_place: bool = True,
     balance: float = 0.0,  # how much, at first, the mass should stay over the feet as it was
     tolerance: float = 5e-4,  # metres: good enough to stop
+    rest_joints: Tensor | None = None,  # (22, 3) of this body at rest; the mean body's by default
     on_step: Callable[[float], None] | None = None,
 ) -> Solution:
     """Turns joints and moves the pelvis until ``effectors`` are at ``targets``, as far as they reach."""
@@ -118,10 +119,11 @@ def solve(
     counts = torch.ones(b, len(effectors)).to(quat) if weight is None else weight
     wish = torch.zeros(b, _COUNT * 3 + 3).to(quat)
     lean = naturalness if prior is not None else 0.0
-    balanced = torch.einsum("j,bjc->bc", _balance_row().to(quat), positions(quat, transl))[:, ::2]  # (B, x and z)
+    first = positions(quat, transl, rest_joints)
+    balanced = torch.einsum("j,bjc->bc", _balance_row().to(quat), first)[:, ::2]  # (B, x and z)
     identity = torch.eye(_COUNT * 3 + 3).to(quat)
     for step in range(steps):
-        state = body.forward_kinematics(rot.quat_to_matrot(quat), transl)
+        state = body.forward_kinematics(rot.quat_to_matrot(quat), transl, rest_joints)
         error = targets - state.joints[:, effectors]  # (B, E, 3)
         far = error.norm(dim=-1)
         if bool(((far < tolerance) | (counts == 0)).all()) and (lean < 1e-4 or step >= steps // 3):
@@ -151,7 +153,7 @@ def solve(
         lean, balance = lean * _PRIOR_FADE, balance * _PRIOR_FADE
         if on_step is not None:
             on_step((step + 1) / steps)
-    residual = (targets - positions(quat, transl)[:, effectors]).norm(dim=-1)
+    residual = (targets - positions(quat, transl, rest_joints)[:, effectors]).norm(dim=-1)
     return Solution(rot.quat_canonical(quat), transl, residual)
 
 

@@ -423,15 +423,19 @@ def ik(
     pins: Sequence[str] = (),
     prior: PriorChoice = None,
     steps: int = 16,
+    rest: Mapping[str, Vec3] | None = None,
     progress: Progress = no_progress,
 ) -> Solved:
     """The pose with joints brought to ``targets`` (metres, SMPL-X's frame), the rest following naturally.
 
-    ``pins``: joints that stay where they are, harder than any target pulls. ``pose`` is where the search starts: while
-    dragging, give the last answer. A target out of reach is pointed at. With no target or pin below the waist the feet
-    stay put, softly. ``steps``: fewer for a livelier drag, more for an exact end.
+    ``pins``: joints that stay where they are, or at their target if they have one, harder than any target pulls.
+    ``pose`` is where the search starts: while dragging, give the last answer. A target out of reach is pointed at. With
+    no target or pin below the waist the feet stay put, softly. ``steps``: fewer for a livelier drag, more for an exact
+    end. ``rest``: where the character's own 22 joints are in SMPL-X's rest pose, for a body of other proportions.
     """
-    return ik_batch(poses=[pose], targets=[targets], pins=pins, prior=prior, steps=steps, progress=progress)
+    return ik_batch(
+        poses=[pose], targets=[targets], pins=pins, prior=prior, steps=steps, rest=rest, progress=progress
+    )
 
 
 def ik_batch(
@@ -441,10 +445,14 @@ def ik_batch(
     pins: Sequence[str] = (),
     prior: PriorChoice = None,
     steps: int = 16,
+    rest: Mapping[str, Vec3] | None = None,
     progress: Progress = no_progress,
 ) -> Solved:
     """``ik`` for many poses at once, each with its own targets for the same joints."""
     _check_clip(poses)
+    if rest is not None and set(rest) != set(BODY_JOINTS):
+        raise PriorTaskError("The character's rest joints must be SMPL-X's 22 body joints, all of them.")
+    rest_joints = None if rest is None else torch.tensor([rest[name] for name in BODY_JOINTS])
     names = list(targets[0])
     if len(targets) != len(poses) or any(list(t) != names for t in targets):
         raise PriorTaskError("Every pose needs targets, for the same joints.")
@@ -456,17 +464,19 @@ def ik_batch(
     chosen = prior_named(prior, "ik")
     quat = _body_quats(poses)
     place = torch.tensor([p.transl or (0.0, 0.0, 0.0) for p in poses])
-    at = solver.positions(quat, place)
+    at = solver.positions(quat, place, rest_joints)
     held = [p for p in pins if p not in names]
     lower = {"pelvis", "left_hip", "right_hip", *(BODY_JOINTS[j] for j in range(22) if _is_leg(BODY_JOINTS[j]))}
     standing = [] if lower & {*names, *held} else ["left_ankle", "right_ankle", "left_foot", "right_foot"]
     effectors = [INDEX[n] for n in (*names, *held, *standing)]
     goal = at[:, effectors].clone()
     goal[:, : len(names)] = torch.tensor([[t[n] for n in names] for t in targets])
-    weight = torch.tensor([1.0] * len(names) + [_PIN_WEIGHT] * len(held) + [_STAND_WEIGHT] * len(standing))
+    asked = [_PIN_WEIGHT if name in pins else 1.0 for name in names]
+    weight = torch.tensor([*asked, *[_PIN_WEIGHT] * len(held), *[_STAND_WEIGHT] * len(standing)])
+    stands = bool(standing) or {"left_ankle", "right_ankle"} <= set(pins)
     solved = solver.solve(
         quat, place, effectors, goal, weight=weight.expand(len(poses), -1), prior=chosen, steps=steps,
-        balance=_BALANCE if standing else 0.0,
+        balance=_BALANCE if stands else 0.0, rest_joints=rest_joints,
         on_step=lambda fraction: progress("Solving", fraction),
     )  # fmt: skip
     out: list[Pose] = []
