@@ -53,6 +53,11 @@ _HI: Final = torch.tensor([[_range(n)[a][1] for a in _ORDER[i]] for i, n in enum
 _PICK: Final = torch.tensor(_ORDER)
 
 
+# A thigh that is first raised forward and then spread is turned about itself on the way, without any turning in the
+# joint (Codman's paradox): for this the range of its twist is wider. Else nobody could sit cross-legged.
+_HIPS: Final = [BODY_JOINTS[1:].index(n) for n in ("left_hip", "right_hip")]
+
+
 def twist_swing(local_quat: Tensor) -> Tensor:
     """(B, 21, 4) local rotations of all joints but the pelvis -> (B, 21, 3) degrees: twist, then the two swings.
 
@@ -72,7 +77,14 @@ def twist_swing(local_quat: Tensor) -> Tensor:
 def excess_quat(local_quat: Tensor) -> Tensor:
     """(B, 22, 4) -> (B, 21, 3) degrees outside the joint's range, signed (+ over, - under), 0 within."""
     angles = twist_swing(local_quat[:, 1:])
-    return torch.relu(angles - _HI.to(angles)) - torch.relu(_LO.to(angles) - angles)
+    over = torch.relu(angles - _HI.to(angles)) - torch.relu(_LO.to(angles) - angles)
+    hips = angles[:, _HIPS]  # (B, 2, 3): twist, spread, flexion
+    carried = -2 * torch.atan(torch.tan(hips[..., 1] / (2 * _DEG)) * torch.tan(hips[..., 2] / (2 * _DEG))) * _DEG
+    turn, hi, lo = hips[..., 0], _HI[_HIPS, 0].to(angles), _LO[_HIPS, 0].to(angles)
+    turned = torch.relu(turn - hi - torch.relu(carried)) - torch.relu(lo - torch.relu(-carried) - turn)
+    first = torch.zeros_like(over)
+    first[:, _HIPS, 0] = turned - over[:, _HIPS, 0]
+    return over + first
 
 
 def excess(local_matrot: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
 _PATIENCE: Final = 2.5  # a wish that is further off than this is given up rather than fought for
 _STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts less
 _FLOOR: Final = 0.5  # keeps directions that hardly matter from running away
+_FACES_BELOW: Final = 75.0  # degrees of the pelvis off the vertical
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -99,7 +100,21 @@ def solve(
         for k, i in enumerate(failed):
             if n[k] < failures[i]:
                 quat[i], solved[i] = q[k], s[k]
-    return _report(quat, solved, each)
+    return _report(quat, _facing_front(solved, each), each)
+
+
+def _facing_front(quat: Tensor, requests: Sequence[Request]) -> Tensor:
+    """Poses turned as a whole to face +z, where their pelvis stands upright enough to face anywhere.
+
+    Which way a made pose faces is nobody's wish; the solver turns it a little whenever that shortens its way.
+    """
+    heading, up = measure(rot.quat_to_matrot(quat), ("body.heading", "pelvis.up")).unbind(-1)
+    said = torch.tensor([any(c.quantity == "body.heading" and c.asked for c in r.constraints) for r in requests])
+    heading = torch.where(said | (up > _FACES_BELOW), torch.zeros_like(heading), heading) * (math.pi / 180.0)
+    turn = rot.rotvec_to_quat(torch.stack([torch.zeros_like(heading), -heading, torch.zeros_like(heading)], -1))
+    out = quat.clone()
+    out[:, 0] = rot.quat_multiply(turn, quat[:, 0])
+    return out
 
 
 def _solve_from_starts(
@@ -498,14 +513,24 @@ _UPRIGHT: Final = (
     "standing", "sitting", "kneeling", "lunge", "side_lunge", "squatting", "half_squat", "tiptoe", "cross",
 )  # fmt: skip
 _TRUNK_WORDS: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean", "spine.bend", "spine.side"})
+_LEVEL: Final = {  # what nobody twists or tilts without a reason; a word about any of the second says it is wanted
+    "head.roll": ("head.roll",),
+    "head.yaw": ("head.yaw", "gaze.yaw", "gaze@"),
+    "trunk.twist": ("trunk.twist", "gaze.yaw"),
+    "spine.side": ("spine.side", "trunk.lean", "trunk.up", "weight.side", "pelvis.roll"),
+}
 
 
 def _posture_wishes(request: Request) -> Request:
     """Who stands, sits or kneels, and of whose trunk nothing is said, holds it upright and looks ahead."""
-    if not any(c.startswith(_UPRIGHT) for c in request.codes):
-        return Request()
     said = {c.quantity for c in request.constraints if not c.source.startswith(_UPRIGHT)}
-    made: list[Constraint] = []
+    made = [
+        Constraint(name, -10.0, 10.0, 0.3, "", False)
+        for name, words in _LEVEL.items()
+        if not any(q.startswith(words) for q in said)
+    ]
+    if not any(c.startswith(_UPRIGHT) for c in request.codes):
+        return Request(tuple(made))
     if not said & _TRUNK_WORDS:
         made.append(Constraint("trunk.pitch", -6.0, 12.0, 0.4, "", False))
         made.append(Constraint("trunk.lean", -6.0, 6.0, 0.4, "", False))

@@ -66,38 +66,40 @@ _STEP: Final[Table] = {
     "right_knee": (14, 0, 0), "right_ankle": (-4, 0, 0), "right_foot": (-20, 0, 0), "pelvis": (3, 0, 0),
 }  # fmt: skip
 _LUNGE: Final[Table] = {
-    "left_hip": (-82, 0, 3), "left_knee": (88, 0, 0), "left_ankle": (-6, 0, 0), "right_hip": (18, 0, -2),
-    "right_knee": (28, 0, 0), "right_ankle": (-12, 0, 0), "right_foot": (-45, 0, 0),
+    "pelvis": (3, 0, 0), "left_hip": (-79, 0, 3), "left_knee": (85, 0, 0), "left_ankle": (-6, 0, 0),
+    "right_hip": (28, 0, -2), "right_knee": (41, 0, 0), "right_ankle": (-16, 0, 0), "right_foot": (-47, 0, 0),
 }  # fmt: skip
 _HALF_KNEEL: Final[Table] = {  # the left knee on the ground
     "left_hip": (2, 0, 2), "left_knee": (92, 0, 0), "left_ankle": (28, 0, 0), "right_hip": (-88, 0, -4),
     "right_knee": (90, 0, 0), "right_ankle": (-3, 0, 0),
 }  # fmt: skip
 _ONE_LEG: Final[Table] = {  # on the left one
-    "pelvis": (0, 0, 4), "left_hip": (0, 0, -3), "right_hip": (-45, 0, -3), "right_knee": (75, 0, 0),
-    "right_ankle": (15, 0, 0),
+    "pelvis": (0, 0, 1), "left_hip": (0, 0, -12), "left_ankle": (0, 0, 12), "right_hip": (-66, 0, -3),
+    "right_knee": (70, 0, 0), "right_ankle": (15, 0, 0),
 }  # fmt: skip
 _SIDE_LUNGE: Final[Table] = {
-    "pelvis": (22, 0, 0), "left_hip": (-92, 40, 32), "left_knee": (92, 0, 0), "left_ankle": (-25, 0, 0),
-    "right_hip": (-14, 0, -48), "right_ankle": (-6, 0, 18),
+    "pelvis": (27, 0, 1), "left_hip": (-88, 37, 34), "left_knee": (92, 0, 0), "left_ankle": (-25, 0, 0),
+    "right_hip": (-15, 0, -50), "right_ankle": (-6, 0, 18),
 }  # fmt: skip
 _SIDE: Final[Table] = {  # on the left side
-    "pelvis": (0, 0, -90), "left_hip": (-35, 0, 0), "left_knee": (45, 0, 0), "right_hip": (-45, 0, 0),
-    "right_knee": (60, 0, 0), "spine1": (8, 0, 0), "head": (0, 0, -12),
+    "pelvis": (0, 0, -88), "left_hip": (-37, 3, -2), "left_knee": (51, 0, 0), "right_hip": (-43, -3, 1),
+    "right_knee": (60, 0, 0), "spine1": (8, 0, 0), "neck": (0, 0, -6), "head": (0, 0, -14),
+    "left_collar": (0, -9, 7), "left_shoulder": (-52, -59, -44), "left_elbow": (-15, -120, 0),
 }  # fmt: skip
 _FIGURE_FOUR: Final[Table] = {
-    "left_hip": (-78, 55, 40), "left_knee": (85, 0, 0), "right_hip": (-88, 0, -2), "right_knee": (88, 0, 0),
+    "left_hip": (-90, 61, 33), "left_knee": (120, 0, 0), "right_hip": (-80, 0, 19), "right_knee": (84, 0, 0),
 }  # fmt: skip
 _LEG_OVER: Final[Table] = {
-    "left_hip": (-100, -8, -22), "left_knee": (75, 0, 0), "left_ankle": (15, 0, 0), "right_hip": (-86, 0, 2),
-    "right_knee": (86, 0, 0),
+    "left_hip": (-101, -15, -25), "left_knee": (71, 0, 0), "left_ankle": (15, 0, 0), "right_hip": (-81, 0, 12),
+    "right_knee": (84, 0, 0),
 }  # fmt: skip
 _WARRIOR3: Final[Table] = {  # on the left leg, trunk and right leg level
     "pelvis": (75, 0, 0), "left_hip": (-76, 0, -2), "right_hip": (8, 0, 0), "right_ankle": (20, 0, 0), "head": (-35, 0, 0),
 }  # fmt: skip
 _PIGEON: Final[Table] = {
-    "left_hip": (-75, 50, 35), "left_knee": (75, 0, 0), "right_hip": (25, 0, 0), "right_knee": (5, 0, 0),
-    "right_ankle": (45, 0, 0), "pelvis": (15, 0, 0),
+    "pelvis": (37, 0, 0), "spine1": (-9, 0, 0), "spine2": (-16, 0, 0), "left_hip": (-103, 60, -17),
+    "left_knee": (126, 0, 0), "left_ankle": (20, 0, 0), "right_hip": (29, 0, 0), "right_knee": (24, 0, 0),
+    "right_ankle": (45, 0, 0),
 }  # fmt: skip
 _KICK: Final[Table] = {  # the right leg kicks forward
     "pelvis": (-8, 0, 4), "left_hip": (6, 0, -3), "left_knee": (10, 0, 0), "right_hip": (-80, 0, 0),
@@ -105,7 +107,8 @@ _KICK: Final[Table] = {  # the right leg kicks forward
 }  # fmt: skip
 
 _TREE: Final[Table] = {  # stands on the left, the right sole against the left thigh
-    "left_hip": (0, 0, -2), "right_hip": (-48, -62, -42), "right_knee": (132, 0, 0), "right_ankle": (25, 0, 0),
+    "left_hip": (0, 0, -9), "left_ankle": (0, 0, 8), "right_hip": (-58, -52, -25), "right_knee": (150, 0, 0),
+    "right_ankle": (25, 0, 0),
 }  # fmt: skip
 _HEEL_BACK: Final[Table] = {  # stands on the left, the right heel at the seat
     "left_hip": (0, 0, -3), "right_hip": (8, 0, 0), "right_knee": (138, 0, 0), "right_ankle": (35, 0, 0), "pelvis": (4, 0, 3),
@@ -153,22 +156,22 @@ BODIES: Final[Mapping[str, Table]] = {
     "sit_leg_over_right": _m(_LEG_OVER),
     "sit_figure_four_left": _FIGURE_FOUR,
     "sit_figure_four_right": _m(_FIGURE_FOUR),
-    "floor_legs_out": {"pelvis": (-6, 0, 0), "spine1": (10, 0, 0), **_both({"left_hip": (-82, 2, 5), "left_knee": (6, 0, 0)})},
-    "floor_knees_up": {"pelvis": (-14, 0, 0), "spine1": (22, 0, 0), "spine2": (10, 0, 0),
-                       **_both({"left_hip": (-112, 2, 3), "left_knee": (118, 0, 0), "left_ankle": (18, 0, 0)})},
-    "floor_crossed": {"pelvis": (-8, 0, 0), "spine1": (10, 0, 0),
-                      "left_hip": (-78, 52, 42), "left_knee": (118, 0, 0), "left_ankle": (20, 0, 0),
-                      "right_hip": (-84, -52, -38), "right_knee": (122, 0, 0), "right_ankle": (20, 0, 0)},
+    "floor_legs_out": {"pelvis": (-10, 0, 0), "spine1": (3, 0, 0), **_both({"left_hip": (-82, 2, 5), "left_knee": (6, 0, 0)})},
+    "floor_knees_up": {"pelvis": (-20, 0, 0), "spine1": (6, 0, 0), "spine2": (10, 0, 0),
+                       **_both({"left_hip": (-120, 2, 3), "left_knee": (111, 0, 0), "left_ankle": (19, 0, 0)})},
+    "floor_crossed": {"pelvis": (-7, 0, 0), "spine1": (2, 0, 0), "left_hip": (-86, 102, 46), "left_knee": (115, 0, 0),
+                      "left_ankle": (20, 0, 0), "right_hip": (-88, -105, -47), "right_knee": (139, 0, 0),
+                      "right_ankle": (20, 0, 0)},
     "floor_straddle": _both({"left_hip": (-78, 18, 48), "left_knee": (4, 0, 0)}),
     "kneel": _both({"left_hip": (0, 0, 3), "left_knee": (90, 0, 0), "left_ankle": (48, 0, 0)}),
-    "heels": _both({"left_hip": (-66, 0, 4), "left_knee": (146, 0, 0), "left_ankle": (50, 0, 0)}),
+    "heels": _both({"left_hip": (-63, 0, 4), "left_knee": (151, 0, 0), "left_ankle": (50, 0, 0)}),
     "half_kneel_left": _HALF_KNEEL,
     "half_kneel_right": _m(_HALF_KNEEL),
     "child": {"pelvis": (72, 0, 0), "spine1": (28, 0, 0), "spine2": (14, 0, 0), "spine3": (8, 0, 0),
               **_both({"left_hip": (-122, 4, 8), "left_knee": (146, 0, 0), "left_ankle": (48, 0, 0)})},
-    "all_fours": {"pelvis": (88, 0, 0), "head": (-25, 0, 0), "neck": (-15, 0, 0),
-                  **_both({"left_hip": (-86, 0, 2), "left_knee": (88, 0, 0), "left_ankle": (46, 0, 0)})},
-    "plank": {"pelvis": (72, 0, 0), "head": (-20, 0, 0), **_both({"left_hip": (2, 0, 0), "left_ankle": (-18, 0, 0), "left_foot": (-52, 0, 0)})},
+    "all_fours": {"pelvis": (69, 0, 0), "head": (-20, 0, 0), "neck": (-10, 0, 0),
+                  **_both({"left_hip": (-75, 0, 2), "left_knee": (94, 0, 0), "left_ankle": (45, 0, 0)})},
+    "plank": {"pelvis": (67, 0, 0), "head": (-20, 0, 0), **_both({"left_hip": (2, 0, 0), "left_ankle": (-18, 0, 0), "left_foot": (-52, 0, 0)})},
     "dog": {"pelvis": (128, 0, 0), **_both({"left_hip": (-88, 0, 2), "left_ankle": (-28, 0, 0)})},
     "side_plank_left": {"pelvis": (0, 0, -66), "right_ankle": (0, 0, -12)},
     "side_plank_right": _m({"pelvis": (0, 0, -66), "right_ankle": (0, 0, -12)}),
