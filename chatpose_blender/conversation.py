@@ -4,6 +4,7 @@ Whatever changes it is called from an operator that makes an undo step, so undo 
 """
 
 import json
+import re
 
 import bpy
 
@@ -14,15 +15,22 @@ MAX_TURNS_SENT = 8  # what the model is reminded of; small models lose the threa
 
 
 def add_answer(
-    armature: bpy.types.Object, *, prompt: str, text: str, pose: str = "", seed: int = 0, model: str = ""
+    armature: bpy.types.Object,
+    *,
+    prompt: str,
+    text: str,
+    pose: str = "",
+    seed: int = 0,
+    model: str = "",
+    before: str = "",
 ) -> None:
-    """Appends what was asked and what was answered, and shows the answer."""
+    """Appends what was asked and what was answered, and shows the answer. ``before``: the pose that was changed."""
     character = armature.chatpose
     asked = character.messages.add()
     asked.role, asked.text = "user", prompt
     answered = character.messages.add()
     answered.role, answered.text, answered.prompt = "assistant", text, prompt
-    answered.pose, answered.seed, answered.model = pose, seed, model
+    answered.pose, answered.seed, answered.model, answered.before = pose, seed, model, before
     while len(character.messages) > MAX_MESSAGES:
         oldest = next((i for i, message in enumerate(character.messages) if not message.starred), None)
         if oldest is None:
@@ -54,7 +62,33 @@ def turns(armature: bpy.types.Object, before: int | None = None) -> tuple[Turn, 
 
 def pose_of(message: bpy.types.PropertyGroup) -> Pose | None:
     """The message's pose; None where there is none or a file's was damaged."""
+    return read_pose(message.pose)
+
+
+def read_pose(text: str) -> Pose | None:
+    """A pose from the wire's JSON; None where there is none or it is damaged."""
     try:
-        return Pose.from_json(json.loads(message.pose)) if message.pose else None
-    except (ValueError, ContractError):
+        return Pose.from_json(json.loads(text)) if text else None
+    except (ValueError, ContractError, RecursionError):
         return None
+
+
+_ASKS = re.compile(
+    r"(what|what's|whats|where|where's|which|who|how|is|are|does|do|has|have)\b(?! about\b| if\b)", re.IGNORECASE
+)
+_DESCRIBES = re.compile(
+    r"(describe|tell me about)\s+((the|this|her|his|their|my|current|present)\s+)*(pose|her|him|them|it)[\s.!?]*$",
+    re.IGNORECASE,
+)
+_DOING = re.compile(r"what('s| is| are)\s+(s?he|they|it|this|the\s+\w+)\s+doing[\s.!?]*$", re.IGNORECASE)
+
+
+def asks_about_pose(prompt: str) -> bool:
+    """Whether words ask about the pose instead of asking for one: "what is she doing?", "describe the pose".
+
+    English, as the model is. A wish in the form of a question ("can she sit?", "how about a squat?") is a wish.
+    """
+    words = prompt.strip()
+    if _DESCRIBES.match(words) or _DOING.match(words):
+        return True
+    return words.endswith("?") and _ASKS.match(words) is not None

@@ -2,20 +2,23 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 
 import bpy
 import bpy.utils.previews
+import numpy as np
 
 from . import session
 from .client.contract import ContractError, Pose
 from .rig import thumbnail
 
+Places = Mapping[str, np.ndarray]
 SIZE = 96  # pixels; a panel shows them at 60 to 120
 MAX_PICTURES = 400  # 15 MB; then the oldest half goes
 TICK_SECONDS = 0.01
 
 _previews: bpy.utils.previews.ImagePreviewCollection | None = None
-_wanted: dict[str, str] = {}  # key -> pose as JSON, in the order they were asked for
+_wanted: dict[str, "str | Places"] = {}  # key -> pose as JSON or a rig's joints, in the order they were asked for
 
 
 def load() -> None:
@@ -37,12 +40,22 @@ def unload() -> None:
 
 def icon(pose: str) -> int:
     """The picture of a pose (the wire's JSON) for ``icon_value=``; 0 until it is drawn, which is a moment later."""
-    if _previews is None or not pose:
+    if not pose:
         return 0
-    key = hashlib.sha1(pose.encode(), usedforsecurity=False).hexdigest()
+    return _icon(hashlib.sha1(pose.encode(), usedforsecurity=False).hexdigest(), pose)
+
+
+def figure(key: str, places: Places) -> int:
+    """The picture of a rig with its joints at these places (joint -> (3,), y up, facing +z); ``key`` is its own."""
+    return _icon(key, places)
+
+
+def _icon(key: str, what: str | Places) -> int:
+    if _previews is None:
+        return 0
     if key in _previews:
         return _previews[key].icon_id
-    _wanted.setdefault(key, pose)
+    _wanted.setdefault(key, what)
     if not bpy.app.timers.is_registered(draw_next):
         bpy.app.timers.register(draw_next, first_interval=TICK_SECONDS, persistent=True)
     return 0
@@ -53,14 +66,15 @@ def draw_next() -> float | None:
     if not _wanted or _previews is None:
         return None
     key = next(iter(_wanted))
-    text = _wanted.pop(key)
+    what = _wanted.pop(key)
     if len(_previews) >= MAX_PICTURES:
         for old in list(_previews)[: MAX_PICTURES // 2]:
             del _previews[old]
     picture = _previews.new(key)
     picture.image_size = picture.icon_size = (SIZE, SIZE)
     try:
-        pixels = thumbnail.draw(thumbnail.places_of(Pose.from_json(json.loads(text)).joints), size=SIZE)
+        places = thumbnail.places_of(Pose.from_json(json.loads(what)).joints) if isinstance(what, str) else what
+        pixels = thumbnail.draw(places, size=SIZE)
         picture.image_pixels_float.foreach_set(pixels.ravel())
         picture.icon_pixels_float.foreach_set(pixels.ravel())
     except (ValueError, ContractError):

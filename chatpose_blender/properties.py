@@ -69,9 +69,7 @@ class ApplySettings:
     )
     height: EnumProperty(name="Height", description="How high the body is placed", items=HEIGHTS)
     hands: EnumProperty(name="Hands", description="What the fingers do", items=HANDS)
-    insert_key: BoolProperty(
-        name="Key on Apply", description="Insert keyframes for the bones that the pose changes"
-    )
+    insert_key: BoolProperty(name="Key on Apply", description="Insert keyframes for the bones that the pose changes")
 
 
 APPLY_NAMES = ("part", "strength", "mirror", "facing", "turn", "height", "hands", "insert_key")
@@ -90,6 +88,7 @@ class ChatPoseMessage(bpy.types.PropertyGroup):
     prompt: StringProperty(name="Prompt", description="What the answer is an answer to")
     seed: IntProperty(name="Seed", description="The number that makes this answer come out the same again")
     model: StringProperty(name="Model", description="Which model answered")
+    before: StringProperty(name="Pose Before", description="The pose that the words changed, as JSON")
     starred: BoolProperty(name="Star", description="Mark this pose as a good one")
 
 
@@ -158,16 +157,43 @@ class ChatPoseSceneSettings(ApplySettings, bpy.types.PropertyGroup):
     )
 
 
-CLASSES = (ChatPoseMessage, ChatPoseJointBones, ChatPoseCharacter, ChatPoseBeat, ChatPoseSceneSettings)
+def _first_page(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    self.page = 0
+
+
+class ChatPoseLibraryView(bpy.types.PropertyGroup):
+    """``window_manager.chatpose``: what the library's panel shows; no part of any file or undo step."""
+
+    search: StringProperty(
+        name="Search",
+        description="Words that the poses' prompts, answers or models have",
+        options={"TEXTEDIT_UPDATE"},
+        update=_first_page,
+    )
+    only_starred: BoolProperty(name="Only Starred", description="Show only poses with a star", update=_first_page)
+    page: IntProperty(name="Page", description="Which page is shown", min=0)
+    entry: StringProperty(name="Pose", description="Which remembered pose was used last")
+
+
+CLASSES = (
+    ChatPoseMessage,
+    ChatPoseJointBones,
+    ChatPoseCharacter,
+    ChatPoseBeat,
+    ChatPoseSceneSettings,
+    ChatPoseLibraryView,
+)
 
 
 def attach() -> None:
     """Hangs the settings on Blender's types."""
     bpy.types.Scene.chatpose = PointerProperty(type=ChatPoseSceneSettings)
     bpy.types.Object.chatpose = PointerProperty(type=ChatPoseCharacter)
+    bpy.types.WindowManager.chatpose = PointerProperty(type=ChatPoseLibraryView)
 
 
 def detach() -> None:
     """Takes them off again."""
+    del bpy.types.WindowManager.chatpose
     del bpy.types.Object.chatpose
     del bpy.types.Scene.chatpose

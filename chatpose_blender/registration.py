@@ -2,7 +2,7 @@
 
 import bpy
 
-from . import icons, pictures, preferences, properties, session
+from . import history, icons, keymaps, pictures, preferences, properties, session
 from .operators import CLASSES as OPERATORS
 from .panels import CLASSES as PANELS
 
@@ -17,10 +17,14 @@ def register() -> None:
     icons.load()
     pictures.load()
     session.start()
+    history.start()
+    keymaps.load()
 
 
 def unregister() -> None:
     """The other way round; work that is under way is cancelled first."""
+    keymaps.unload()
+    history.stop()
     session.stop()
     pictures.unload()
     icons.unload()

@@ -46,6 +46,10 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
     seed: IntProperty(name="Seed", description="The seed of the answer", options={"HIDDEN", "SKIP_SAVE"})
     model: StringProperty(name="Model", description="Which model answered", options={"HIDDEN", "SKIP_SAVE"})
 
+    before: StringProperty(
+        name="Pose Before", description="The pose that the words changed, as JSON", options={"HIDDEN", "SKIP_SAVE"}
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if context.mode in {"OBJECT", "POSE"}:
@@ -84,7 +88,13 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
                 self.report({"WARNING"}, str(error))
         if self.prompt:
             conversation.add_answer(
-                armature, prompt=self.prompt, text=self.text, pose=self.pose, seed=self.seed, model=self.model
+                armature,
+                prompt=self.prompt,
+                text=self.text,
+                pose=self.pose,
+                seed=self.seed,
+                model=self.model,
+                before=self.before,
             )
         return {"FINISHED"}
 

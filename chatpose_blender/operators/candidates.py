@@ -3,32 +3,63 @@
 Enter keeps the one that is shown, as one undo step; Esc puts every channel back exactly.
 """
 
-import json
+import uuid
+from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 
 import bpy
+import numpy as np
 from bpy.props import IntProperty
 
 from .. import session
 from ..client.contract import Result
 from ..rig import apply, posing
+from ..rig.armature import joint_places
+from .answers import put
 from .apply_pose import options_of, settings_of
+from .polls import Explains
 
 _NEXT = {"RIGHT_ARROW", "PAGE_DOWN"}
 _PREVIOUS = {"LEFT_ARROW", "PAGE_UP"}
 _KEEP = {"RET", "NUMPAD_ENTER"}
 
 
-def begin(armature: bpy.types.Object, result: Result, prompt: str) -> None:
-    """Shows the first candidate and takes the keys until one is kept or all are discarded."""
-    before = apply.snapshot(armature)
-    target = session.Target.of(armature)
-    pictures = tuple(json.dumps(pose.to_json()) for pose in result.poses)
-    session.current.browser = session.Browser(target, result.poses, before, pictures, prompt, result)
+def begin(armature: bpy.types.Object, result: Result, prompt: str, changes: str = "") -> None:
+    """Shows the first candidate and takes the keys until one is kept or all are discarded.
+
+    ``changes``: the pose that the words changed, as JSON; "" for new poses.
+    """
+    browser = session.Browser(
+        session.Target.of(armature), result.poses, apply.snapshot(armature), (), prompt, result, changes
+    )
+    figures = tuple((uuid.uuid4().hex, _places(bpy.context, armature, browser, i)) for i in range(len(result.poses)))
+    session.current.browser = replace(browser, figures=figures)
     _show(bpy.context, 0)
     if not bpy.app.background:
         with session.in_window():
             bpy.ops.chatpose.browse_candidates("INVOKE_DEFAULT")
+
+
+def _places(
+    context: bpy.types.Context, armature: bpy.types.Object, browser: session.Browser, index: int
+) -> Mapping[str, np.ndarray]:
+    """Where the rig's joints are in a candidate, for its picture. Height does not show there, and takes long."""
+    apply.restore(armature, browser.before)
+    options = replace(_options(armature, browser), height="KEEP")
+    posing.put(context, armature, browser.poses[index].joints, options)
+    context.view_layer.update()
+    return joint_places(armature, posing.fit(armature))
+
+
+def _settings(browser: session.Browser) -> dict[str, object]:
+    """The scene's settings; in a change of a pose the model was shown where the character faces, and may turn it."""
+    settings = settings_of(bpy.context.scene.chatpose)
+    return settings | {"facing": "MODEL"} if browser.changes else settings
+
+
+def _options(armature: bpy.types.Object, browser: session.Browser) -> apply.Options:
+    return options_of(armature, SimpleNamespace(**_settings(browser)))
 
 
 def _show(context: bpy.types.Context, index: int) -> None:
@@ -41,15 +72,13 @@ def _show(context: bpy.types.Context, index: int) -> None:
     index %= len(browser.poses)
     session.current.browser = replace(browser, index=index)
     apply.restore(armature, browser.before)
-    posing.put(context, armature, browser.poses[index].joints, options_of(armature, context.scene.chatpose))
+    posing.put(context, armature, browser.poses[index].joints, _options(armature, browser))
     context.view_layer.update()
     session.redraw()
 
 
 def _end(keep: bool) -> str:
     """Puts the old pose back, then applies the chosen one if there is one; -> what to tell the artist."""
-    from .pose import put
-
     browser = session.current.browser
     session.current.browser = None
     armature = browser.target.find()
@@ -60,18 +89,22 @@ def _end(keep: bool) -> str:
     session.redraw()
     if not keep:
         return "The old pose is back"
-    settings = settings_of(bpy.context.scene.chatpose)
-    put(armature, browser.poses[browser.index], prompt=browser.prompt, result=browser.result, **settings)
+    pose = browser.poses[browser.index]
+    put(
+        armature,
+        pose,
+        prompt=browser.prompt,
+        result=browser.result,
+        before=browser.changes,
+        **_settings(browser),
+    )
     return f"Kept candidate {browser.index + 1} of {len(browser.poses)}"
 
 
-class _WhileBrowsing:
+class _WhileBrowsing(Explains):
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if session.current.browser is None:
-            cls.poll_message_set("There are no candidates to choose from")
-            return False
-        return True
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return "" if session.current.browser is not None else "There are no candidates to choose from"
 
 
 class CHATPOSE_OT_candidate_step(_WhileBrowsing, bpy.types.Operator):

@@ -9,24 +9,23 @@ from .. import conversation, session
 from ..client.contract import PoseRequest
 from . import targets
 from .apply_pose import settings_of
-from .pose import ask, can_ask
+from .polls import Explains, asking_refusal
+from .pose import ask, ask_what
 
 
-class _OnMessage:
+class _OnMessage(Explains):
     """Needs a message; with ``needs_pose`` one that came with a pose."""
 
     needs_pose = False
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def refusal(cls, context: bpy.types.Context) -> str:
         message = conversation.active(targets.target(context))
         if message is None:
-            cls.poll_message_set("There is no message selected")
-            return False
+            return "There is no message selected"
         if cls.needs_pose and not message.pose:
-            cls.poll_message_set("This message came without a pose: select an answer with one")
-            return False
-        return True
+            return "This message came without a pose: select an answer with one"
+        return ""
 
 
 class CHATPOSE_OT_add_message(bpy.types.Operator):
@@ -72,24 +71,37 @@ class CHATPOSE_OT_message_apply(_OnMessage, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_message_regenerate(bpy.types.Operator):
+class CHATPOSE_OT_message_regenerate(Explains, bpy.types.Operator):
     bl_idname = "chatpose.message_regenerate"
     bl_label = "Regenerate"
     bl_description = "Ask the same again and get another answer"
     bl_options = {"REGISTER"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def refusal(cls, context: bpy.types.Context) -> str:
         message = conversation.active(targets.target(context))
-        return can_ask(cls, context, more="" if message and _prompt(message) else "There is no message selected")
+        more = "" if message and _prompt(message) else "There is no message selected"
+        return asking_refusal(context, "pose", more)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
-        message = conversation.active(armature)
-        prompt = _prompt(message)
-        tried = [m.seed for m in armature.chatpose.messages if m.role == "assistant" and m.prompt == prompt]
+        messages = armature.chatpose.messages
+        asked = armature.chatpose.active_message
+        prompt = _prompt(messages[asked])
+        if messages[asked].role == "assistant" and asked > 0:
+            asked -= 1
+        answered = next((m for m in list(messages)[asked : asked + 2] if m.role == "assistant"), None)
+        before = conversation.read_pose(answered.before) if answered else None
+        if conversation.asks_about_pose(prompt) and session.can("describe"):
+            ask_what(context, armature, prompt)
+            return {"FINISHED"}
+        tried = [m.seed for m in messages if m.role == "assistant" and m.prompt == prompt]
         request = PoseRequest(
-            prompt, candidates=context.scene.chatpose.candidates, seed=max(tried, default=message.seed) + 1
+            prompt,
+            messages=conversation.turns(armature, before=asked) if before else (),
+            current=before,
+            candidates=context.scene.chatpose.candidates,
+            seed=max(tried, default=0) + 1,
         )
         ask(context, "Posing Again", request, armature)
         return {"FINISHED"}

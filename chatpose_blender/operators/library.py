@@ -1,16 +1,20 @@
-"""Save as Pose Asset: the pose as it stands, with the words that made it, for Blender's asset library."""
+"""The library: poses remembered across files, put on again, starred, forgotten; and Save as Pose Asset."""
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.app.translations import pgettext_tip
+from bpy.props import BoolProperty, IntProperty, StringProperty
 
-from .. import blender_versions, conversation
+from .. import blender_versions, conversation, history, session
 from ..rig import library, posing
 from . import targets
+from .apply_pose import settings_of
+from .polls import Explains, OnCharacter, busy
 
+PAGE = 12  # poses on one page of the panel
 _MAX_NAME = 60  # Blender's names hold 63 bytes
 
 
-class CHATPOSE_OT_save_asset(bpy.types.Operator):
+class CHATPOSE_OT_save_asset(OnCharacter, bpy.types.Operator):
     bl_idname = "chatpose.save_asset"
     bl_label = "Save as Pose Asset"
     bl_description = "Save the character's present pose in this file's asset library, with its prompt and a picture"
@@ -23,13 +27,6 @@ class CHATPOSE_OT_save_asset(bpy.types.Operator):
     only_selected: BoolProperty(
         name="Selected Bones Only", description="Save only the bones that are selected in Pose Mode"
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = targets.refusal(targets.target(context))
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
@@ -56,4 +53,144 @@ class CHATPOSE_OT_save_asset(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (CHATPOSE_OT_save_asset,)
+class _OnEntry:
+    """Is about one remembered pose."""
+
+    entry: StringProperty(name="Pose", description="Which remembered pose", options={"HIDDEN", "SKIP_SAVE"})
+
+    def found(self) -> history.Entry | None:
+        """The pose, or None with the reason told."""
+        entry = history.current.get(self.entry)
+        if entry is None:
+            self.report({"ERROR"}, "This pose is no longer in the library.")
+        return entry
+
+
+class CHATPOSE_OT_library_apply(_OnEntry, OnCharacter, bpy.types.Operator):
+    bl_idname = "chatpose.library_apply"
+    bl_label = "Apply from Library"
+    bl_description = "Put this remembered pose on the character"
+    bl_options = {"INTERNAL"}  # the pose is applied by an operator of its own, which makes the undo step
+
+    @classmethod
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return super().refusal(context) or busy()
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        entry = history.current.get(properties.entry)
+        tip = pgettext_tip(cls.bl_description)
+        if entry is None:
+            return tip
+        return f"{tip}:\n{entry.prompt}\n({entry.model}, {pgettext_tip('Seed')} {entry.seed})"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = self.found()
+        if entry is None:
+            return {"CANCELLED"}
+        context.window_manager.chatpose.entry = entry.id
+        bpy.ops.chatpose.apply_pose(
+            "EXEC_DEFAULT",
+            True,
+            pose=entry.pose,
+            target=targets.target(context).name,
+            prompt=entry.prompt,
+            text=entry.text,
+            seed=entry.seed,
+            model=entry.model,
+            **settings_of(context.scene.chatpose),
+        )
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_library_star(_OnEntry, bpy.types.Operator):
+    bl_idname = "chatpose.library_star"
+    bl_label = "Star"
+    bl_description = "Mark this remembered pose as a good one, or take the mark away"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = self.found()
+        if entry is None:
+            return {"CANCELLED"}
+        history.current.star(entry.id, not entry.starred)
+        _changed()
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_library_remove(_OnEntry, bpy.types.Operator):
+    bl_idname = "chatpose.library_remove"
+    bl_label = "Forget Pose"
+    bl_description = "Take this pose out of the library. This cannot be undone"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        history.current.remove([self.entry])
+        _changed()
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_library_words(_OnEntry, bpy.types.Operator):
+    bl_idname = "chatpose.library_words"
+    bl_label = "Use Prompt"
+    bl_description = "Write this pose's words into the prompt"
+    bl_options = {"INTERNAL", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        entry = self.found()
+        if entry is None:
+            return {"CANCELLED"}
+        context.scene.chatpose.prompt = entry.prompt
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_library_page(bpy.types.Operator):
+    bl_idname = "chatpose.library_page"
+    bl_label = "Other Page"
+    bl_description = "Show older or newer poses"
+    bl_options = {"INTERNAL"}
+
+    step: IntProperty(name="Step", description="How many pages to go on, or back", default=1)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        view = context.window_manager.chatpose
+        last = max(0, len(history.current.matching(view.search, view.only_starred)) - 1) // PAGE
+        view.page = max(0, min(view.page + self.step, last))
+        session.redraw()
+        return {"FINISHED"}
+
+
+class CHATPOSE_OT_library_clear(Explains, bpy.types.Operator):
+    bl_idname = "chatpose.library_clear"
+    bl_label = "Forget All"
+    bl_description = "Take all poses but the starred ones out of the library. This cannot be undone"
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return "" if len(history.current) else "The library is empty"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_confirm(self, event)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        gone = [entry.id for entry in history.current.matching() if not entry.starred]
+        self.report({"INFO"}, f"{history.current.remove(gone)} poses forgotten")
+        _changed()
+        return {"FINISHED"}
+
+
+def _changed() -> None:
+    history.wake()
+    session.redraw()
+
+
+CLASSES = (
+    CHATPOSE_OT_save_asset,
+    CHATPOSE_OT_library_apply,
+    CHATPOSE_OT_library_star,
+    CHATPOSE_OT_library_remove,
+    CHATPOSE_OT_library_words,
+    CHATPOSE_OT_library_page,
+    CHATPOSE_OT_library_clear,
+)

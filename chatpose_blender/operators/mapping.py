@@ -11,6 +11,7 @@ from ..rig import apply, posing, retarget, smplx
 from ..rig import armature as rigs
 from ..rig.rigmap import CORE_JOINTS, TRUNK, RigMap, RigMapError
 from . import targets
+from .polls import Explains
 
 _FINGERS = frozenset(smplx.HAND_JOINTS)
 LINES = (
@@ -21,17 +22,15 @@ LINES = (
 """The mapping's lines in the order that an artist looks for them."""
 
 
-class _OnOtherRig:
+class _OnOtherRig(Explains):
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def refusal(cls, context: bpy.types.Context) -> str:
         armature = targets.target(context)
         if armature is None:
-            cls.poll_message_set("Select a character's armature")
-            return False
+            return "Select a character's armature"
         if apply.is_smplx(armature):
-            cls.poll_message_set("This character has SMPL-X's own bones: there is nothing to map")
-            return False
-        return True
+            return "This character has SMPL-X's own bones: there is nothing to map"
+        return ""
 
 
 class CHATPOSE_OT_mapping_edit(_OnOtherRig, bpy.types.Operator):

@@ -1,38 +1,31 @@
-"""Prompt -> pose: sends the words and applies the answer when it comes. Refine, Regenerate, Describe, Cancel."""
+"""Prompt -> pose: sends the words and applies the answer when it comes. Refine, Describe, Cancel, a dialog for keys."""
 
 import json
 
 import bpy
+from bpy.app.translations import pgettext_tip
 from bpy.props import BoolProperty, StringProperty
 
 from .. import conversation, preferences, session
 from ..client.contract import DescribeRequest, Pose, PoseRequest, Result
 from ..rig import posing
 from . import candidates, targets
+from .answers import found, note, put
 from .apply_pose import settings_of
+from .polls import AsksServer, Explains, asking_refusal
 
-
-def busy() -> str:
-    """Why nothing new can be asked at this moment, for a tooltip; "" when it can."""
-    if session.current.work is not None:
-        return "Another answer is on its way: wait for it or cancel it"
-    if session.current.browser is not None:
-        return "Choose one of the candidates first: Enter keeps it, Esc brings back the old pose"
-    return ""
+_QUESTION_TO_DESCRIBE = "What is the character doing?"
 
 
 def can_ask(cls: type[bpy.types.Operator], context: bpy.types.Context, task: str = "pose", more: str = "") -> bool:
     """The poll of everything that asks the server about the character."""
-    reason = targets.refusal(targets.target(context)) or preferences.refusal(context) or busy() or more
-    known = session.current.connection.capabilities.tasks
-    if not reason and known and task not in known:
-        reason = "The server that is running cannot do this: update it"
+    reason = asking_refusal(context, task, more)
     if reason:
         cls.poll_message_set(reason)
     return not reason
 
 
-class CHATPOSE_OT_pose(bpy.types.Operator):
+class CHATPOSE_OT_pose(AsksServer, bpy.types.Operator):
     bl_idname = "chatpose.pose"
     bl_label = "Pose"
     bl_description = "Ask the server for a pose that does what the prompt says, and put it on the character"
@@ -50,14 +43,10 @@ class CHATPOSE_OT_pose(bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return can_ask(cls, context)
-
-    @classmethod
     def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
         if properties.refine:
-            return "Change the character's present pose as the prompt says, and keep the rest of it"
-        return cls.bl_description
+            return pgettext_tip("Change the character's present pose as the prompt says, and keep the rest of it")
+        return pgettext_tip(cls.bl_description)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         prompt = (self.prompt or context.scene.chatpose.prompt).strip()
@@ -67,13 +56,12 @@ class CHATPOSE_OT_pose(bpy.types.Operator):
         if len(prompt) > limit:
             return self._refuse(f"The prompt has {len(prompt):,} characters; shorten it to {limit:,} or fewer.")
         armature = targets.target(context)
-        request = PoseRequest(
-            prompt,
-            messages=conversation.turns(armature) if self.refine else (),
-            current=Pose(posing.read(armature)) if self.refine else None,
-            candidates=context.scene.chatpose.candidates,
-        )
-        ask(context, "Refining" if self.refine else "Posing", request, armature)
+        if conversation.asks_about_pose(prompt) and session.can("describe"):
+            ask_what(context, armature, prompt)
+        elif self.refine:
+            ask(context, "Refining", refinement(context, armature, prompt), armature)
+        else:
+            ask(context, "Posing", PoseRequest(prompt, candidates=context.scene.chatpose.candidates), armature)
         return {"FINISHED"}
 
     def _refuse(self, sentence: str) -> set[str]:
@@ -82,37 +70,53 @@ class CHATPOSE_OT_pose(bpy.types.Operator):
         return {"CANCELLED"}
 
 
-class CHATPOSE_OT_describe(bpy.types.Operator):
+class CHATPOSE_OT_pose_dialog(AsksServer, bpy.types.Operator):
+    bl_idname = "chatpose.pose_dialog"
+    bl_label = "Pose from Words"
+    bl_description = "Write at the pointer what the character should do; for a key of your own"
+    bl_options = {"REGISTER"}
+
+    prompt: StringProperty(name="Prompt", description="What the character should do, in your own words")
+    refine: BoolProperty(name="Refine", description="Change the character's present pose instead of making a new one")
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        return context.window_manager.invoke_props_dialog(self, width=400)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """The dialog; the words' field has the keyboard at once."""
+        self.layout.activate_init = True
+        self.layout.prop(self, "prompt", text="")
+        self.layout.activate_init = False
+        self.layout.prop(self, "refine")
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if not self.prompt.strip():
+            return {"CANCELLED"}
+        context.scene.chatpose.prompt = self.prompt
+        return bpy.ops.chatpose.pose(refine=self.refine)
+
+
+class CHATPOSE_OT_describe(AsksServer, bpy.types.Operator):
     bl_idname = "chatpose.describe"
     bl_label = "Describe Pose"
     bl_description = "Ask the server to put the character's present pose into words"
     bl_options = {"REGISTER"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return can_ask(cls, context, "describe")
+    task = "describe"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        armature = targets.target(context)
-        request = DescribeRequest(Pose(posing.read(armature)))
-        session.begin(
-            preferences.endpoint(context), "Describing", request, session.Target.of(armature), _note_description
-        )
+        ask_what(context, targets.target(context), _QUESTION_TO_DESCRIBE)
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_cancel(bpy.types.Operator):
+class CHATPOSE_OT_cancel(Explains, bpy.types.Operator):
     bl_idname = "chatpose.cancel"
     bl_label = "Cancel"
     bl_description = "Stop waiting for the answer. Nothing in the scene changes"
     bl_options = {"REGISTER"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if session.current.work is None:
-            cls.poll_message_set("Nothing is under way")
-            return False
-        return True
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return "" if session.current.work is not None else "Nothing is under way"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         session.cancel()
@@ -124,6 +128,27 @@ def ask(context: bpy.types.Context, title: str, request: PoseRequest, armature: 
     session.begin(preferences.endpoint(context), title, request, session.Target.of(armature), apply_answer)
 
 
+def refinement(context: bpy.types.Context, armature: bpy.types.Object, prompt: str) -> PoseRequest:
+    """A change of the pose that the rig shows, with what was said before."""
+    now = Pose(posing.read(armature))
+    count = context.scene.chatpose.candidates
+    return PoseRequest(prompt, messages=conversation.turns(armature), current=now, candidates=count)
+
+
+def ask_what(context: bpy.types.Context, armature: bpy.types.Object, question: str) -> None:
+    """A question about the pose that the rig shows, answered in its conversation; no bone changes."""
+
+    def tell(work: session.Work, result: Result) -> None:
+        meant = found(work)
+        if meant is not None:
+            note(meant, question, result)
+
+    request = DescribeRequest(Pose(posing.read(armature)))
+    session.begin(
+        preferences.endpoint(context), "Describing", request, session.Target.of(armature), tell, question=question
+    )
+
+
 def apply_answer(work: session.Work, result: Result) -> None:
     """Puts the pose of an answer on the rig that was meant, as one undo step; several are stepped through first."""
     armature = found(work)
@@ -132,55 +157,22 @@ def apply_answer(work: session.Work, result: Result) -> None:
     request = work.request
     prompt = request.prompt if isinstance(request, PoseRequest) else work.title
     if len(result.poses) > 1:
-        candidates.begin(armature, result, prompt)
+        candidates.begin(armature, result, prompt, before_of(request))
     elif result.poses:
         settings = settings_of(bpy.context.scene.chatpose)
         if isinstance(request, PoseRequest) and request.current is not None:
             settings["facing"] = "MODEL"  # the model was shown where the character faces, and may have turned it
-        put(armature, result.poses[0], prompt=prompt, result=result, **settings)
+        put(armature, result.poses[0], prompt=prompt, result=result, before=before_of(request), **settings)
     elif result.text:
         note(armature, prompt, result)
     else:
         session.fail("The server answered without a pose; say what the body should do.")
 
 
-def found(work: session.Work) -> bpy.types.Object | None:
-    """The rig that a job was for, or None with the reason in the panel."""
-    armature = None if work.target is None else work.target.find()
-    if armature is None:
-        name = work.target.name if work.target else ""
-        session.fail(f"'{name}' is no longer in the scene; the pose was not applied.")
-    return armature
+def before_of(request: object) -> str:
+    """The pose that a request's words change, as JSON; "" where they make a new one."""
+    current = request.current if isinstance(request, PoseRequest) else None
+    return "" if current is None else json.dumps(current.to_json())
 
 
-def put(armature: bpy.types.Object, pose: Pose, *, prompt: str, result: Result, **settings: object) -> None:
-    """One undo step: a pose on a rig, and what was said in its conversation."""
-    with session.in_window():
-        bpy.ops.chatpose.apply_pose(
-            "EXEC_DEFAULT",
-            True,
-            pose=json.dumps(pose.to_json()),
-            target=armature.name,
-            prompt=prompt,
-            text=result.text,
-            seed=result.seed,
-            model=result.model,
-            **settings,
-        )
-
-
-def note(armature: bpy.types.Object, prompt: str, result: Result) -> None:
-    """One undo step: words alone, in a character's conversation."""
-    with session.in_window():
-        bpy.ops.chatpose.add_message(
-            "EXEC_DEFAULT", True, target=armature.name, prompt=prompt, text=result.text, model=result.model
-        )
-
-
-def _note_description(work: session.Work, result: Result) -> None:
-    armature = found(work)
-    if armature is not None:
-        note(armature, "What is the character doing?", result)
-
-
-CLASSES = (CHATPOSE_OT_pose, CHATPOSE_OT_describe, CHATPOSE_OT_cancel)
+CLASSES = (CHATPOSE_OT_pose, CHATPOSE_OT_pose_dialog, CHATPOSE_OT_describe, CHATPOSE_OT_cancel)

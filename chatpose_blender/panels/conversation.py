@@ -2,7 +2,7 @@
 
 import bpy
 
-from .. import conversation, pictures
+from .. import conversation, pictures, session
 from ..operators import targets
 from .sidebar import ChildPanel, draw_text
 
@@ -12,9 +12,7 @@ _PICTURE_SCALE = 6.0
 class CHATPOSE_UL_messages(bpy.types.UIList):
     bl_idname = "CHATPOSE_UL_messages"
 
-    def draw_item(
-        self, context, layout, data, item, icon, active_data, active_property
-    ) -> None:
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property) -> None:
         """One line: who, the words' beginning, and the star."""
         is_answer = item.role == "assistant"
         picture = pictures.icon(item.pose)
@@ -29,6 +27,7 @@ class CHATPOSE_UL_messages(bpy.types.UIList):
 class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
     bl_idname = "CHATPOSE_PT_conversation"
     bl_label = "Conversation"
+    bl_options = set()  # open: it is what one works in
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -47,13 +46,29 @@ class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
         column.operator("chatpose.message_delete", text="", icon="REMOVE")
         column.operator("chatpose.conversation_clear", text="", icon="TRASH")
         message = conversation.active(armature)
-        if message is not None:
+        work = session.current.work
+        if work is not None and work.words and work.target is not None and work.target.is_for(armature):
+            self._draw_answering(context, work)
+        elif message is not None:
             box = layout.box()
             if message.pose:
                 box.template_icon(icon_value=pictures.icon(message.pose), scale=_PICTURE_SCALE)
+            else:
+                self._draw_who(box, message.role == "assistant")
             draw_text(context, box, message.text)
         layout.operator("chatpose.describe", icon="OUTLINER_OB_FONT")
         layout.operator("chatpose.save_asset", icon="ASSET_MANAGER")
+
+    def _draw_answering(self, context: bpy.types.Context, work: session.Work) -> None:
+        """The question and as much of the answer as is written; both join the list when it is whole."""
+        box = self.layout.box()
+        self._draw_who(box, False)
+        draw_text(context, box, work.words)
+        self._draw_who(box, True)
+        draw_text(context, box, f"{work.text} …" if work.text else f"{work.stage} …")
+
+    def _draw_who(self, layout: bpy.types.UILayout, is_answer: bool) -> None:
+        layout.label(text="Model" if is_answer else "You", icon="TEXT" if is_answer else "USER")
 
 
 CLASSES = (CHATPOSE_UL_messages, CHATPOSE_PT_conversation)

@@ -1,0 +1,62 @@
+"""Why a button is grey: one poll for all operators, each of which only says its reason. Changes nothing."""
+
+import bpy
+from bpy.app.translations import pgettext_tip
+
+from .. import preferences, session
+from . import targets
+
+
+class Explains:
+    """A grey button says why: ``refusal`` is one sentence without a full stop, "" when the operator can run."""
+
+    @classmethod
+    def refusal(cls, context: bpy.types.Context) -> str:
+        """Why not, for the tooltip; overridden by every operator that cannot always run."""
+        return ""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = cls.refusal(context)
+        if reason:
+            cls.poll_message_set(pgettext_tip(reason))
+        return not reason
+
+
+class OnCharacter(Explains):
+    """Needs a rig that can be posed."""
+
+    @classmethod
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return targets.refusal(targets.target(context))
+
+
+class AsksServer(Explains):
+    """Asks the server about the character; ``task`` is what the server must be able to do."""
+
+    task = "pose"
+
+    @classmethod
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return asking_refusal(context, cls.task)
+
+
+def asking_refusal(context: bpy.types.Context, task: str, more: str = "") -> str:
+    """Why the server cannot be asked to do this for the character, ``more`` being the operator's own reason."""
+    reason = targets.refusal(targets.target(context)) or preferences.refusal(context) or busy() or more
+    if not reason and not session.can(task):
+        reason = "The server that is running cannot do this: update it"
+    return reason
+
+
+def busy() -> str:
+    """Why nothing new can be asked at this moment, for a tooltip; "" when it can."""
+    if session.current.work is not None:
+        return "Another answer is on its way: wait for it or cancel it"
+    if session.current.browser is not None:
+        return "Choose one of the candidates first: Enter keeps it, Esc brings back the old pose"
+    if session.current.correction is not None:
+        return "End correcting first: Enter keeps the pose, Esc brings back the old one"
+    if session.current.drag is not None:
+        return "End dragging first: Enter keeps the pose, Esc brings back the old one"
+    return ""
