@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .picture import PictureError
 LIMIT_SECONDS: Final = 300.0  # for one picture; a Blender starts in one to four, in a minute on a busy machine
 STILL_SECONDS: Final = 300.0  # with no word from a movie: a hang
 MOVIE_SIDE: Final = 1280  # pixels: a person in a film still is found at this size
+MOVIES: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 _REASONS: Final = 500  # characters of its output, for Copy Details
 
 
@@ -33,15 +35,20 @@ class Converter:
 
     def picture(self, file: Path, turn: int) -> Path:
         """An upright JPEG of a picture; ``turn`` is its EXIF orientation. Raises PictureError."""
-        copy = self.folder / f"{file.stem[:60]}-upright.jpg"
+        copy = self.folder / f"{file.stem[:60]}-{zlib.crc32(str(file).encode()):08x}.jpg"
+        copy.unlink(missing_ok=True)
         self._run(["picture", str(file), str(copy), str(turn)], lambda line: None, LIMIT_SECONDS)
         if not copy.exists():
             raise PictureError(f"'{file.name}' is damaged or not a picture; save it again as PNG or JPEG.")
         return copy
 
     def movie(self, file: Path, frames: range, report: Callable[[int], None]) -> list[Path]:
-        """The movie's frames (counted from 1) as JPEGs; ``report(count)`` as they come. Raises PictureError."""
-        arguments = ["movie", str(file), str(self.folder), str(frames.start), str(len(frames)), str(frames.step)]
+        """A movie's frames (counted from 1) as JPEGs; ``report(count)`` as they come. Raises PictureError.
+
+        For a sequence of pictures, ``file`` is one of them and the frames are the numbers in their names.
+        """
+        kind = "movie" if file.suffix.lower() in MOVIES else "sequence"
+        arguments = [kind, str(file), str(self.folder), str(frames.start), str(len(frames)), str(frames.step)]
         made: list[Path] = []
 
         def take(line: str) -> None:

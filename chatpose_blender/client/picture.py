@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .contract import PoseRequest
 from .http import ClientError
 
 MAX_SENT_BYTES: Final = 8_000_000  # of the file: base64 and the JSON around it stay under the server's 12 MB
@@ -54,11 +55,12 @@ class Header:
 class Picture:
     """A picture that is ready to be sent.
 
-    ``url``: the ``data:`` URL. ``file``: the upright, smaller copy that was sent instead of the artist's own file.
+    ``url``: the ``data:`` URL. ``upright``: the copy that stands upright where the artist's own file lies on its side,
+    which Blender does not turn.
     """
 
     url: str
-    file: Path | None = None
+    upright: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def from_file(path: Path, convert: Convert) -> Picture:
             f"'{path.name}' has {header.width:,} x {header.height:,} pixels; make it smaller than {millions} million."
         )
     if header.turn != 1 or size > MAX_SENT_BYTES or pixels > MAX_SENT_PIXELS:
-        return _read_copy(convert(path, header.turn))
+        return _read_copy(convert(path, header.turn), header.turn)
     return Picture(data_url(data, header.kind))
 
 
@@ -116,10 +118,10 @@ def _converted(path: Path, data: bytes, convert: Convert) -> Picture:
         raise PictureError(f"'{path.name}' is a HEIC or AVIF picture, which Blender cannot read; save it as JPEG.")
     if suffix not in CONVERTED:
         raise PictureError(f"'{path.name}' is damaged or not a picture; save it again as PNG or JPEG.")
-    return _read_copy(convert(path, 1))
+    return _read_copy(convert(path, 1), 1)
 
 
-def _read_copy(file: Path) -> Picture:
+def _read_copy(file: Path, turn: int) -> Picture:
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -127,7 +129,7 @@ def _read_copy(file: Path) -> Picture:
     header = read_header(data)
     if header is None or len(data) > MAX_SENT_BYTES:
         raise PictureError("The picture could not be made smaller; save it as JPEG with at most 2,000 pixels a side.")
-    return Picture(data_url(data, header.kind), file)
+    return Picture(data_url(data, header.kind), file if turn != 1 else None)
 
 
 def data_url(data: bytes, kind: str) -> str:
@@ -205,16 +207,31 @@ def _orientation(tiff: bytes) -> int:
     return 1
 
 
+@dataclass(frozen=True)
+class FileRequest(PoseRequest):
+    """A PoseRequest whose picture is read from ``file`` by the worker that sends it: one frame of many."""
+
+    file: Path = Path()
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs``. Raises PictureError."""
+        return super().to_json() | {"image": _read_copy(self.file, 1).url}
+
+
 # -- pixels ----------------------------------------------------------------------------------------------------------
 
 
 def from_pixels(pixels: Pixels) -> Picture:
+    """Blender's pixels, ready to be sent. Raises PictureError for an empty image."""
+    return Picture(data_url(png_of(pixels), "png"))
+
+
+def png_of(pixels: Pixels) -> bytes:
     """Blender's pixels, at most SIDE on a side, on white, as a PNG. Raises PictureError for an empty image."""
-    values = pixels.values
-    if values.size == 0:
+    if pixels.values.size == 0:
         raise PictureError("The picture is empty; render, load or paint it first.")
-    colours = to_display(shrink(values, SIDE), linear=pixels.linear)
-    return Picture(data_url(png(np.ascontiguousarray(colours[::-1])), "png"))
+    colours = to_display(shrink(pixels.values, SIDE), linear=pixels.linear)
+    return png(np.ascontiguousarray(colours[::-1]))
 
 
 def shrink(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:

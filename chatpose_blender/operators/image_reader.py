@@ -2,10 +2,12 @@
 
     picture FILE COPY ORIENTATION
     movie FILE FOLDER FIRST COUNT STEP SIDE     prints "FRAME path" for each
+    sequence FILE FOLDER FIRST COUNT STEP SIDE  the same for numbered pictures, FILE being one of them
 
 Uses bpy and numpy alone, so that it runs in a Blender without any add-on.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -16,14 +18,14 @@ SIDE = 2048  # pixels: what the server makes of larger ones
 QUALITY = 92
 
 
-def picture(file: str, copy: str, turn: int) -> None:
+def picture(file: str, copy: str, turn: int, side: int = SIDE) -> None:
     """One picture, whatever Blender reads, on white and upright (EXIF 2.3, tag 0x0112)."""
     image = bpy.data.images.load(file)
     width, height = image.size
     if not width or not height:
         sys.exit(2)
-    if max(width, height) > SIDE:
-        scale = SIDE / max(width, height)
+    if max(width, height) > side:
+        scale = side / max(width, height)
         image.scale(max(1, round(width * scale)), max(1, round(height * scale)))
     width, height = image.size
     values = np.empty(width * height * 4, np.float32)
@@ -38,6 +40,8 @@ def picture(file: str, copy: str, turn: int) -> None:
     made.pixels.foreach_set(np.concatenate([colours, np.ones_like(colours[..., :1])], -1).astype(np.float32).ravel())
     made.file_format = "JPEG"
     made.save(filepath=copy, quality=QUALITY)
+    for used in (image, made):
+        bpy.data.images.remove(used)
 
 
 def upright(values: np.ndarray, turn: int) -> np.ndarray:
@@ -77,7 +81,21 @@ def movie(file: str, folder: str, first: int, count: int, step: int, side: int) 
         scene.frame_set(frame)
         settings.filepath = str(Path(folder, f"frame{frame:06d}.jpg"))
         bpy.ops.render.render(write_still=True)
-        print(f"FRAME {settings.filepath}", flush=True)
+        print(f"FRAME {settings.filepath}", flush=True)  # noqa: T201 - read by the Blender that asked
+
+
+def sequence(file: str, folder: str, first: int, count: int, step: int, side: int) -> None:
+    """Numbered pictures, to the first that is missing."""
+    number = re.search(r"(\d+)(?=\.[^.]+$)", Path(file).name)
+    for frame in range(first, first + count * step, step):
+        name = Path(file).name
+        if number:
+            name = f"{name[: number.start()]}{frame:0{len(number[1])}d}{name[number.end() :]}"
+        one, copy = Path(file).with_name(name), Path(folder, f"frame{frame:06d}.jpg")
+        if not one.exists():
+            break
+        picture(str(one), str(copy), 1, side)
+        print(f"FRAME {copy}", flush=True)  # noqa: T201 - read by the Blender that asked
 
 
 def main(arguments: list[str]) -> None:
@@ -85,6 +103,8 @@ def main(arguments: list[str]) -> None:
     task, file, place, *numbers = arguments
     if task == "picture":
         picture(file, place, *map(int, numbers))
+    elif task == "sequence":
+        sequence(file, place, *map(int, numbers))
     else:
         movie(file, place, *map(int, numbers))
 
