@@ -27,7 +27,7 @@ from typing import Any, Final, Literal, get_args
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .posendf import JOINT_COUNT, Activation, Family, PoseNDF
@@ -40,6 +40,7 @@ EMBEDDED: Final[Mapping[str, Path]] = {
     "posendf": WEIGHTS / "posendf.safetensors",
 }
 """Our own small weights, which ship with the package."""
+CONSENSUS: Final = WEIGHTS / "consensus.safetensors"
 
 AnyFamily = Literal["vposer-v2", "vposer-v1", "chatpose-vposer", "posendf-version2", "posendf-main", "chatpose-posendf"]
 _ENDINGS: Final = (".ckpt", ".pt", ".pth", ".tar", ".safetensors")
@@ -60,6 +61,12 @@ class Checkpoint:
 def embedded_prior(name: Literal["vposer", "posendf"]) -> VPoser | PoseNDF:
     """Our own VPoser or Pose-NDF, loaded once."""
     return load_prior(EMBEDDED[name])
+
+
+@functools.cache
+def embedded_tables() -> Mapping[str, Tensor]:
+    """What joins our two priors; see ``consensus.Tables``."""
+    return load_file(CONSENSUS)
 
 
 def load_prior(path: str | os.PathLike[str], family: AnyFamily | None = None) -> VPoser | PoseNDF:

@@ -9,6 +9,7 @@ blended where there is something to blend.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -27,8 +28,8 @@ from ..skeleton import BODY_JOINTS, INDEX, JOINTS
 from . import ik as solver
 from . import limits
 from .base import PRIOR_JOINTS, Prior
-from .checkpoints import embedded_prior
-from .consensus import Consensus
+from .checkpoints import embedded_prior, embedded_tables
+from .consensus import Consensus, Tables
 from .posendf import PoseNDF
 from .vposer import VPoser
 
@@ -88,7 +89,7 @@ def prior_named(choice: PriorChoice, task: str) -> Prior:
     if name == "posendf":
         return _own_posendf()
     if name == "both":
-        return Consensus(_own_posendf(), _own_vposer())
+        return _own_consensus()
     raise PriorTaskError(f"There is no prior called '{name[:40]}'. Choose 'vposer', 'posendf' or 'both'.")
 
 
@@ -544,6 +545,11 @@ def _own_vposer() -> VPoser:
     own = embedded_prior("vposer")
     assert isinstance(own, VPoser)
     return own
+
+
+@functools.cache
+def _own_consensus() -> Consensus:
+    return Consensus(_own_posendf(), _own_vposer(), Tables.of(embedded_tables()))
 
 
 def _own_posendf() -> PoseNDF:
