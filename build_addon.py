@@ -9,6 +9,7 @@ Standard library only. The zip is the same, byte for byte, for the same sources.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ADDON_ID = "chatpose"  # the manifest's id, which can never change
 BODY = ROOT / "server" / "chatpose_server" / "body" / "assets"
+LISTS = ROOT / "requirements" / "managed"  # what the add-on installs beside the server's wheel, with hashes
 
 # A zip entry cannot be older than this, and the real times would make two builds differ.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -36,7 +38,8 @@ def stage(target: Path, server_wheel: Path | None = None) -> Path:
     """Lay the add-on out in `target` (made, or emptied) the way Blender wants it, and return `target`.
 
     The package's files stand beside the manifest; the artists' files (icons, body, notices) come from where the project
-    keeps the one copy of each. With `server_wheel`, the local server travels along in wheels-server/.
+    keeps the one copy of each. With `server_wheel`, the local server travels along in wheels-server/, with the lists of
+    everything that it needs.
     """
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ROOT / "chatpose_blender", target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
@@ -47,9 +50,18 @@ def stage(target: Path, server_wheel: Path | None = None) -> Path:
         for file in files:
             shutil.copy2(file, target / folder)
     if server_wheel:
-        (target / "wheels-server").mkdir()
-        shutil.copy2(server_wheel, target / "wheels-server")
+        _stage_server(target / "wheels-server", server_wheel)
     return target
+
+
+def _stage_server(folder: Path, wheel: Path) -> None:
+    folder.mkdir()
+    for file in (wheel, *sorted(LISTS.glob("*.txt"))):
+        shutil.copy2(file, folder)
+    name, version = wheel.name.split("-")[:2]
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    pin = f"{name.replace('_', '-')}=={version} --hash=sha256:{digest}\n"
+    (folder / "server-wheel.txt").write_text(pin, encoding="utf-8")
 
 
 def zip_folder(folder: Path, file: Path) -> Path:

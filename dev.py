@@ -16,14 +16,13 @@ Standard library only, Python 3.8 or newer. What a command needs (environments, 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import build_addon
-from scripts import checks, demo, environments
+from scripts import checks, demo, environments, wheels
 
 ROOT = Path(__file__).resolve().parent
 
@@ -52,11 +51,7 @@ def addon() -> int:
     """Build the add-on's zip, with the server's wheel in it, and print its path."""
     python = environments.ensure(environments.server())
     with tempfile.TemporaryDirectory() as folder:
-        making = [str(python), "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder]
-        # From a copy: setuptools leaves its build folder beside the sources.
-        copy = shutil.copytree(ROOT / "server", Path(folder, "server"), ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run([*making, str(copy)], check=True)
-        print(build_addon.build(ROOT / "dist", next(Path(folder).glob("*.whl"))))
+        print(build_addon.build(ROOT / "dist", wheels.build_server(python, Path(folder))))
     return 0
 
 

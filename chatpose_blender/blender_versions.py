@@ -98,3 +98,10 @@ def pose_holder(
     slot = action.slots.new(id_type="OBJECT", name=ob.name)
     strip = action.layers.new("Layer").strips.new(type="KEYFRAME")
     return strip.channelbag(slot, ensure=True)
+
+
+def is_online_access_fixed() -> bool:
+    """Whether the command line, and not the preferences, decides on online access. Its name was misspelt at first."""
+    from bpy import app
+
+    return bool(getattr(app, "online_access_override", getattr(app, "online_access_overriden", False)))

@@ -24,6 +24,8 @@ from .contract import API_VERSION, Capabilities, ContractError, ErrorAnswer, Hea
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:7673"
 CONNECT_SECONDS: Final = 3.0  # loopback connects in a millisecond; a local network well within this
 READ_SECONDS: Final = 15.0  # quick routes; long-polls add their own wait
+HEARTBEAT_SECONDS: Final = 5.0
+UNLOAD_SECONDS: Final = 120.0  # it waits for the answer that is being made
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024  # 16 poses are 60 kB, a 1,000-frame motion about 4 MB
 _CHUNK: Final = 64 * 1024
 TOKEN_FILE_VARIABLE: Final = "CHATPOSE_TOKEN_FILE"  # noqa: S105 - the name of a variable, not a secret
@@ -257,6 +259,17 @@ class Client:
         """Asks the server to stop a job; one that is already over is no error."""
         path = f"/v1/jobs/{requests.utils.quote(job_id, safe='')}"
         self._call("DELETE", path, ok=(200, 202, 204, 404, 409))
+
+    def heartbeat(self, client: str, *, leaving: bool = False) -> int:
+        """Tells the server that this Blender needs it, or no longer does; -> how many clients it has now."""
+        body = {"client": client, "leaving": leaving}
+        _, data = self._call("POST", "/v1/clients/heartbeat", body=body, read_seconds=HEARTBEAT_SECONDS)
+        count = data.get("clients") if isinstance(data, dict) else None
+        return count if isinstance(count, int) else 1
+
+    def unload(self) -> None:
+        """Has the server drop its model; waits for the answer that it may be giving."""
+        self._call("POST", "/v1/models/unload", body={}, read_seconds=UNLOAD_SECONDS)
 
     # -- one request -----------------------------------------------------------------------------------------------
     def _call(

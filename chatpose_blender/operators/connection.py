@@ -22,7 +22,7 @@ class CHATPOSE_OT_check_connection(bpy.types.Operator):
         return not reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        session.check(context)
+        session.look(context)
         return {"FINISHED"}
 
 

@@ -1,5 +1,5 @@
 """Drawing only: no I/O, no decisions. What is drawn is in ``session.current`` and in the scene."""
 
-from . import conversation, desk, main
+from . import conversation, desk, image, library, main, server
 
-CLASSES = (*main.CLASSES, *conversation.CLASSES, *desk.CLASSES)
+CLASSES = (*main.CLASSES, *image.CLASSES, *conversation.CLASSES, *library.CLASSES, *desk.CLASSES, *server.CLASSES)

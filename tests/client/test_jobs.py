@@ -187,7 +187,7 @@ FAILURES = [
     ({"failure": {"code": "out_of_memory", "message": "No memory.", "hint": "Unload."}}, "No memory. Unload.", "READY"),
     ({"failure": None, "answer": {"poses": [{"joints": {"head": [0, 0, 0, 0]}}]}}, "cannot be read", "ERROR"),
     ({"health": {**READY, "service": "other"}}, "not a ChatPose server", "WRONG_SERVER"),
-    ({"health": {**READY, "api": 9}}, "newer than this add-on", "WRONG_VERSION"),
+    ({"health": {**READY, "api": 9}}, "newer than this add-on", "TOO_NEW"),
     ({"health": {**READY, "status": "error"}}, "reports an error", "ERROR"),
     ({"token": "secret"}, "does not accept the token", "WRONG_TOKEN"),
     ({"faults": {"POST /v1/jobs": Answer(429, {"error": {"code": "queue_full", "message": "Full."}})}}, "busy", "BUSY"),
