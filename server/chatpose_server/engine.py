@@ -29,6 +29,8 @@ from .skeleton import JOINTS
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .vision.tasks import Posed, Scene
+
 _log = logging.getLogger("chatpose.engine")
 
 MAX_PROMPT_CHARS: Final = 8000
@@ -36,6 +38,8 @@ MAX_CANDIDATES: Final = 16
 MAX_IMAGE_PIXELS: Final = 40_000_000  # Pillow itself only warns at 89 and refuses at 179 million
 _IMAGE_SIDE: Final = 2048  # pixels; no model here sees more, and a queue of full photographs would fill the memory
 _IMAGE_FORMATS: Final = ("PNG", "JPEG", "WEBP")
+_EXIF_IFD: Final = 0x8769
+_EXIF_FILM_MM: Final = 0xA405
 
 OnText: TypeAlias = Callable[[str], None]
 
@@ -282,6 +286,14 @@ class Picture:
             )
         return Picture(data, width, height)
 
+    def film_mm(self) -> float | None:
+        """The focal length in 35 mm terms that the camera wrote into the file, if it did."""
+        try:
+            value = _open(self.data).getexif().get_ifd(_EXIF_IFD).get(_EXIF_FILM_MM)
+            return None if not value else float(value)
+        except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse a picture
+            return None
+
     def decode(self) -> Image:
         """RGB, upright, its longer side at most 2048 pixels. Raises ChatPoseError invalid_image."""
         from PIL import ImageOps
@@ -354,6 +366,13 @@ class DescribeRequest:
 
 
 @dataclass(frozen=True)
+class PeopleRequest:
+    """A picture in which people are looked for."""
+
+    image: Picture
+
+
+@dataclass(frozen=True)
 class SampleRequest:
     """``count`` natural poses, or variations of ``near``; ``spread`` 0..1 is how far from it they go."""
 
@@ -420,8 +439,9 @@ class IkRequest:
 
 
 TaskRequest: TypeAlias = (
-    DescribeRequest | SampleRequest | ProjectRequest | InterpolateRequest | DenoiseRequest | CompleteRequest | IkRequest
-)
+    DescribeRequest | PeopleRequest | SampleRequest | ProjectRequest | InterpolateRequest | DenoiseRequest
+    | CompleteRequest | IkRequest
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -434,6 +454,17 @@ class DescribeResult:
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the wire."""
         return {"text": self.text, "posecodes": list(self.posecodes)}
+
+
+@dataclass(frozen=True)
+class PeopleResult:
+    """Everybody in a picture."""
+
+    scene: Scene
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of the wire."""
+        return self.scene.to_json(with_keypoints=True)
 
 
 @dataclass(frozen=True)
@@ -462,7 +493,8 @@ class PosesResult:
 @dataclass(frozen=True)
 class PoseRequest:
     """Words, and perhaps a picture or a pose to change. ``person``: which of the people in the picture, 0 = the most
-    prominent. ``want``: ``auto`` lets the model answer in words alone.
+    prominent. ``keypoints``: where the artist says that keypoints of that person are, in pixels of the upright picture
+    as answers give its size. ``want``: ``auto`` lets the model answer in words alone.
     """
 
     prompt: str
@@ -473,6 +505,7 @@ class PoseRequest:
     seed: int = 0
     refine: bool = True
     person: int = 0
+    keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     want: Literal["pose", "auto"] = "pose"
     max_new_tokens: int = 256
 
@@ -480,7 +513,7 @@ class PoseRequest:
 @dataclass(frozen=True)
 class PoseResult:
     """``poses``: best first, standing on the ground. ``timings``: seconds by stage. ``posecodes``: as the model
-    read the words: code name -> probability.
+    read the words: code name -> probability. ``seen``: what was seen in the picture, where the pose is taken from one.
     """
 
     text: str
@@ -490,10 +523,11 @@ class PoseResult:
     timings: Mapping[str, float] = field(default_factory=dict[str, float])
     posecodes: Mapping[str, float] = field(default_factory=dict[str, float])
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
+    seen: Posed | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the wire."""
-        return {
+        return ({} if self.seen is None else self.seen.to_json()) | {
             "text": self.text,
             "poses": [pose.to_json() for pose in self.poses],
             "model": self.model,
@@ -513,22 +547,17 @@ class Engine:
         """Words -> poses. Raises ChatPoseError, the rooms' own errors, and Cancelled through ``progress``."""
         started = time.perf_counter()
         check_prompt(request)
+        if request.image is not None and not self._model_looks(progress):
+            return _taken(request.image, request, started, progress)
         timings: dict[str, float] = {}
         with self.models.use(progress) as model:
             timings["waiting"] = time.perf_counter() - started
-            if request.image is not None and not model.accepts_images:
-                raise ChatPoseError(
-                    "image_not_supported",
-                    f"The model {model.name} cannot look at pictures.",
-                    hint="Load a model that can, or describe the pose in words.",
-                    param="image",
-                )
             answer = _answer_within_memory(
                 model,
                 LanguageRequest(
                     prompt=plain_words(request.prompt),
                     messages=tuple(_plain_turn(turn) for turn in request.messages),
-                    image=None if request.image is None else request.image.decode(),
+                    image=None if request.image is None else _person_of(request.image, request, progress),
                     current=request.current,
                     candidates=request.candidates,
                     seed=request.seed,
@@ -553,6 +582,20 @@ class Engine:
         timings["total"] = time.perf_counter() - started
         usage = {key: int(answer.debug.get(key, 0)) for key in ("prompt_tokens", "completion_tokens")}
         return PoseResult(text or _SAID_NOTHING, poses, name, request.seed, timings, answer.posecodes, usage)
+
+    def _model_looks(self, progress: Progress) -> bool:
+        """Whether the language model itself looks at pictures; one of the catalogue, which does not, is not loaded."""
+        from .models.catalogue import CATALOGUE
+
+        model, name = self.models.model, self.models.status.name
+        if model is not None or name is None or name in CATALOGUE:
+            return model is not None and model.accepts_images
+        with self.models.use(progress) as brought:
+            return brought.accepts_images
+
+    def people(self, request: PeopleRequest, progress: Progress = no_progress) -> PeopleResult:
+        """A picture -> who is in it."""
+        return PeopleResult(room("vision.tasks").people(_source(request.image), progress))
 
     def describe(self, request: DescribeRequest, progress: Progress = no_progress) -> DescribeResult:
         """A pose -> words."""
@@ -610,9 +653,11 @@ class Engine:
         )  # fmt: skip
         return PosesResult(tuple(solved.poses), None, solved.residual, solved.residuals[0])
 
-    def run(self, request: TaskRequest, progress: Progress = no_progress) -> DescribeResult | PosesResult:
+    def run(self, request: TaskRequest, progress: Progress = no_progress) -> DescribeResult | PeopleResult | PosesResult:
         """Any of the tasks that need no language model."""
         match request:
+            case PeopleRequest():
+                return self.people(request, progress)
             case DescribeRequest():
                 return self.describe(request, progress)
             case SampleRequest():
@@ -634,7 +679,8 @@ class Engine:
         with_prior = dict.fromkeys(
             ("sample", "project", "interpolate", "denoise", "complete", "ik"), offers("priors.tasks", "sample")
         )
-        return {"pose": True, "describe": offers("posecodes.say", "describe"), **with_prior}
+        people, describe = offers("vision.tasks", "people"), offers("posecodes.say", "describe")
+        return {"pose": True, "people": people, "describe": describe, **with_prior}
 
     def priors(self) -> list[str]:
         """The priors that are installed, the default first."""
@@ -727,6 +773,32 @@ def on_ground(poses: Sequence[Pose]) -> tuple[Pose, ...]:
 
     transl = iter(default_body().ground_transl(stack_matrot(floating, JOINTS)).tolist())
     return tuple(pose if pose.transl is not None else pose.with_transl(next(transl)) for pose in poses)
+
+
+def _source(picture: Picture) -> Any:
+    return room("vision.tasks").Source(picture.data, picture.decode, picture.film_mm())
+
+
+def _taken(picture: Picture, request: PoseRequest, started: float, progress: Progress) -> PoseResult:
+    """The pose of a person in a picture, as the vision room sees it; variations of it where several are wanted."""
+    vision = room("vision.tasks")
+    seen = vision.pose(
+        _source(picture), words=request.prompt, person=request.person, corrections=request.keypoints, progress=progress
+    )
+    timings, poses = dict(seen.timings), (seen.pose,)
+    if request.candidates > 1 and offers("priors.tasks", "sample"):
+        with _timed(timings, "variations"):
+            poses = _enough(poses, request, progress)
+    poses = on_ground(poses)
+    timings["total"] = time.perf_counter() - started
+    return PoseResult(seen.text, poses, vision.NAME, request.seed, timings, seen=seen)
+
+
+def _person_of(picture: Picture, request: PoseRequest, progress: Progress) -> Image:
+    """The picture for a model that looks itself at one person in the middle: cut around the one who is meant."""
+    if not offers("vision.tasks", "cut_out"):
+        return picture.decode()
+    return room("vision.tasks").cut_out(_source(picture), request.prompt, request.person, progress)
 
 
 def _answer_within_memory(

@@ -5,6 +5,7 @@ The texts are shown in Blender's status bar, so each is one clear sentence: what
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ CODES: Final[Mapping[str, Code]] = {
     "invalid_image": Code(422, "The picture is damaged, or not a PNG, JPEG or WebP."),
     "image_too_large": Code(422, "The picture has too many pixels."),
     "image_not_supported": Code(422, "Nothing that is loaded can look at pictures."),
-    "person_not_found": Code(422, "No person, or not that many persons, were found in the picture."),
+    "no_person": Code(422, "No person was found in the picture."),
+    "person_not_found": Code(422, "Not that many persons were found in the picture."),
     "model_not_found": Code(404, "There is no model of this name."),
     "job_not_found": Code(404, "There is no such job, or it was finished too long ago."),
     "idempotency_conflict": Code(409, "This Idempotency-Key was used before with another request."),
@@ -55,6 +57,8 @@ CODES: Final[Mapping[str, Code]] = {
     "no_model": Code(503, "No model is loaded, and none was chosen."),
     "model_failed": Code(503, "The model could not be loaded, or could not be used."),
     "out_of_memory": Code(503, "There was not enough memory for this request; the model stays usable."),
+    "disk_full": Code(507, "Something could not be written because the disk is full."),
+    "worker_crashed": Code(503, "The process that runs the model died on this request; another one takes its place."),
     "shutting_down": Code(503, "The server is stopping."),
     "timeout": Code(504, "The work took longer than its time limit."),
 }  # fmt: skip
@@ -114,6 +118,12 @@ def explain(error: BaseException) -> Fault:
             "out_of_memory",
             "There was not enough memory for this request.",
             "Ask for fewer candidates, close other programs that use the GPU, or load the model in 8 or 4 bit.",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Fault(
+            "disk_full",
+            f"The disk is full{f', so {error.filename} could not be written' if error.filename else ''}.",
+            "Free some space and try again.",
         )
     kind = type(error)
     # The rooms' own errors are written for people (house rule), so their text is passed on as it is.

@@ -51,8 +51,8 @@ _ANY_ROUTE: Final = ("unauthorized", "origin_refused", "wrong_host", "internal",
 POST: Final = ("invalid_json", "unsupported_media_type", "body_too_large", "body_timeout", "invalid_request")
 READING: Final = ("invalid_pose", "invalid_image", "image_too_large", "prompt_empty", "prompt_too_long")
 POSING: Final = (
-    "image_not_supported", "person_not_found", "cancelled", "not_available", "no_model", "model_failed",
-    "out_of_memory", "timeout",
+    "image_not_supported", "no_person", "person_not_found", "cancelled", "not_available", "no_model", "model_failed",
+    "out_of_memory", "timeout", "worker_crashed",
 )  # fmt: skip
 JOB: Final = ("idempotency_conflict", "queue_full", "client_queue_full", "shutting_down")
 
@@ -110,7 +110,7 @@ def _validation(errors: Sequence[Any]) -> Fault:
     return Fault("invalid_request", f"{subject} is wrong: {what[:1].lower()}{what[1:300]}.", None, where[:200] or None)
 
 
-_TASKS: Final = ("pose", "describe", "sample", "project", "interpolate", "denoise", "complete", "ik")
+_TASKS: Final = ("pose", "people", "describe", "sample", "project", "interpolate", "denoise", "complete", "ik")
 _SAYING: Final = {
     "missing": "it is missing",
     "extra_forbidden": "there is no such field",

@@ -85,6 +85,10 @@ ImageField: TypeAlias = Annotated[
 ]
 
 
+KeypointName: TypeAlias = Annotated[str, Field(max_length=32)]
+Pixel: TypeAlias = Annotated[float, Field(allow_inf_nan=False, ge=-1e5, le=1e5)]
+
+
 class PoseFields(Wire):
     """What the task ``pose`` takes."""
 
@@ -96,6 +100,11 @@ class PoseFields(Wire):
     seed: Seed = 0
     refine: bool = True
     person: int = Field(default=0, ge=0, le=63)
+    keypoints: dict[KeypointName, Annotated[list[Pixel], Field(min_length=2, max_length=2)]] = Field(
+        default={},
+        max_length=33,
+        description="Corrections of the picture's keypoints: BlazePose's name -> x, y in pixels of `picture`'s size.",
+    )
 
     def read(self) -> PoseRequest:
         """The engine's request. Raises ChatPoseError."""
@@ -108,6 +117,7 @@ class PoseFields(Wire):
             seed=self.seed,
             refine=self.refine,
             person=self.person,
+            keypoints={name: (x, y) for name, (x, y) in self.keypoints.items()},
         )
 
 
@@ -137,6 +147,17 @@ class DescribeTask(Wire):
     def read(self) -> engine.DescribeRequest:
         """The engine's request. Raises ChatPoseError."""
         return engine.DescribeRequest(self.pose.read("pose"))
+
+
+class PeopleTask(Wire):
+    """A picture -> who is in it."""
+
+    task: Literal["people"]
+    image: ImageField
+
+    def read(self) -> engine.PeopleRequest:
+        """The engine's request. Raises ChatPoseError."""
+        return engine.PeopleRequest(read_image(self.image))
 
 
 class SampleTask(Wire):
@@ -260,7 +281,9 @@ def _joints(names: Iterable[str], param: str) -> list[str]:
     return listed
 
 
-OtherTask: TypeAlias = DescribeTask | SampleTask | ProjectTask | InterpolateTask | DenoiseTask | CompleteTask | IkTask
+OtherTask: TypeAlias = (
+    DescribeTask | PeopleTask | SampleTask | ProjectTask | InterpolateTask | DenoiseTask | CompleteTask | IkTask
+)
 JobRequest: TypeAlias = Annotated[PoseTask | OtherTask, Field(discriminator="task")]
 
 
@@ -328,8 +351,35 @@ class JobJson(BaseModel):
     error: ErrorJson | None
 
 
+class PictureSize(BaseModel):
+    """The upright picture, whose pixels all numbers are in; it may be smaller than the file's."""
+
+    width: int
+    height: int
+
+
+class PersonJson(BaseModel):
+    """Somebody in a picture: left, top, right, bottom. ``keypoints``: x, y, visibility, in the task ``people`` only."""
+
+    box: list[float]
+    score: float
+    keypoints: dict[str, list[float]] | None = None
+
+
+class CameraJson(BaseModel):
+    """The camera that saw the pose: to the world, metres, y up; it looks along its own -z, +y up in the picture."""
+
+    width: int
+    height: int
+    focal_px: float
+    location: list[float]
+    rotation: list[float]
+
+
 class PoseAnswer(BaseModel):
-    """The answer of the task ``pose``. ``timings``: seconds by stage."""
+    """The answer of the task ``pose``. ``timings``: seconds by stage. The last five are there where the pose was taken
+    from a picture; ``keypoints``: BlazePose's name -> x, y, visibility 0..1.
+    """
 
     text: str
     poses: list[PoseJson]
@@ -337,6 +387,11 @@ class PoseAnswer(BaseModel):
     seed: int
     timings: dict[str, float]
     posecodes: dict[str, float]
+    picture: PictureSize | None = None
+    people: list[PersonJson] | None = None
+    person: int | None = None
+    keypoints: dict[str, list[float]] | None = None
+    camera: CameraJson | None = None
 
 
 class ModelJson(BaseModel):

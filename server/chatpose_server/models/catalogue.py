@@ -52,5 +52,13 @@ CATALOGUE: Final[dict[str, ModelEntry]] = {
             source=SMOLLM2,
             note="93 MB download, 270 MB on disk, 1 GB of memory; runs on a CPU",
         ),
+        ModelEntry(
+            name="blazepose",
+            kind="vision",
+            title="BlazePose: person detector, landmarks of the body (heavy) and of hands, from Google's MediaPipe",
+            licence="Apache-2.0 (Google)",
+            source=None,
+            note="38 MB, ships with the server; runs on a CPU",
+        ),
     )
 }

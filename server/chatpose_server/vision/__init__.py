@@ -1,0 +1,16 @@
+"""Pictures of people -> poses: BlazePose finds landmarks, a fit turns them into joint rotations. Knows no HTTP, no words.
+
+    picture = Pyramid(image)                      # an upright RGB picture
+    people = find_people(picture)                 # the most prominent first
+    found = solve(people[0], picture.width, picture.height, corrections={"left_wrist": (x, y)})
+
+The weights (38 MB) ship with this package and are loaded by the first picture.
+"""
+
+from .blazepose import NAMES, Landmarks, find_people
+from .camera import Camera
+from .crops import Pyramid
+from .networks import VisionError
+from .solve import Found, solve
+
+__all__ = ["NAMES", "Camera", "Found", "Landmarks", "Pyramid", "VisionError", "find_people", "solve"]

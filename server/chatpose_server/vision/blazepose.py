@@ -1,0 +1,209 @@
+"""People in a picture: where they are, and 33 landmarks of each, flat and in space. Knows no skeleton of ours.
+
+BlazePose (Bazarevsky et al. 2020; GHUM landmarks: Grishchenko et al. 2022) from Google's two TFLite files. The
+detector finds heads and guesses hip and reach of each person; the landmark network looks at an upright square around
+that and at its mirror image (a second look at a square around what was seen gains nothing, measured).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from .crops import Points, Pyramid, Square
+from .networks import Floats, load
+
+NAMES: Final[tuple[str, ...]] = (
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index",
+    "left_thumb", "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    "left_heel", "right_heel", "left_foot_index", "right_foot_index",
+)  # fmt: skip
+AT: Final = {name: i for i, name in enumerate(NAMES)}
+
+
+def _mirror(name: str) -> str:
+    swap = {"left": "right", "right": "left"}
+    return "_".join(swap.get(part, part) for part in name.split("_"))
+
+
+MIRROR: Final = tuple(AT[_mirror(name)] for name in NAMES)
+
+_DETECTOR_SIDE: Final = 224
+_LANDMARK_SIDE: Final = 256
+_DETECTED: Final = 0.3  # clear pictures of one person score 0.38 at times
+_PRESENT: Final = 0.5  # the landmark network's own threshold for "there is a person in this square"
+_DISAGREE: Final = 0.06  # of the square's side: the two readings of a landmark show that neither knows
+_PART: Final = 0.55
+_SAME_HEAD: Final = 0.3  # overlap of two detections of one head
+_SEEN: Final = 0.15  # mean visibility below which it was a sleeve or a flag; a head and shoulders have 0.4
+_NEAR: Final = 0.12  # of the side, between the centres of two squares around one person
+_SAME_PERSON: Final = 0.12  # mean distance of two skeletons, as a share of their size, below which they are one
+_ROOM: Final = 1.25  # the square is this much larger than the person's reach
+MAX_PEOPLE: Final = 12
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """What was seen of one person. ``pixels`` (33, 2); ``visibility`` (33,) 0..1; ``world`` (33, 3) metres around the
+    middle of the hips: x right and y up in the picture, z towards the viewer. ``score``: how surely this is a person.
+    ``square``: where the network looked.
+    """
+
+    pixels: Points
+    visibility: Points
+    world: Points
+    score: float
+    square: Square
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom around what is seen, with room for flesh."""
+        seen = self.pixels[self.visibility > 0.3] if (self.visibility > 0.3).sum() >= 4 else self.pixels
+        low, high = seen.min(0), seen.max(0)
+        head = abs(self.pixels[AT["left_ear"]] - self.pixels[AT["right_ear"]]).max() + 0.02 * self.square.side
+        return float(low[0] - head / 2), float(low[1] - head), float(high[0] + head / 2), float(high[1] + head / 2)
+
+
+def find_people(picture: Pyramid) -> list[Landmarks]:
+    """Everybody in the picture, the most prominent first."""
+    people: list[Landmarks] = []
+    looked: list[Square] = []
+    for square in _detect(picture):
+        if len(looked) >= 2 * MAX_PEOPLE or any(_near(square, other) for other in looked):
+            continue
+        looked.append(square)
+        seen = look(picture, square)
+        if seen is not None and not any(_same(seen, other) for other in people):
+            people.append(seen)
+    people.sort(key=lambda p: -p.score * _extent(p, picture))
+    return [p for p in people if p.visibility.mean() > _SEEN][:MAX_PEOPLE]
+
+
+def _extent(person: Landmarks, picture: Pyramid) -> float:
+    """Prominence: the person's size in the picture, less if far from the middle."""
+    x0, y0, x1, y1 = person.box
+    off = math.hypot((x0 + x1) / 2 / picture.width - 0.5, (y0 + y1) / 2 / picture.height - 0.5)
+    inside = max(0.0, min(x1, picture.width) - max(x0, 0)) * max(0.0, min(y1, picture.height) - max(y0, 0))
+    return math.sqrt(inside) * (1.2 - 0.5 * off)
+
+
+def _near(a: Square, b: Square) -> bool:
+    """Whether two squares would show the same person."""
+    return math.hypot(a.x - b.x, a.y - b.y) < _NEAR * min(a.side, b.side) and 0.6 < a.side / b.side < 1.6
+
+
+def _same(a: Landmarks, b: Landmarks) -> bool:
+    weight = np.minimum(a.visibility, b.visibility) + 1e-3
+    apart = np.linalg.norm(a.pixels - b.pixels, axis=1)
+    return float((apart * weight).sum() / weight.sum()) < _SAME_PERSON * min(a.square.side, b.square.side)
+
+
+# -- the detector ------------------------------------------------------------------------------------------------------
+@functools.cache
+def _anchors() -> Floats:
+    """(2254, 2) centres in 0..1: two at each cell of strides 8 and 16, six at each of stride 32."""
+    rows: list[Floats] = []
+    for stride, count in ((8, 2), (16, 2), (32, 6)):
+        cells = _DETECTOR_SIDE // stride
+        y, x = np.mgrid[:cells, :cells]
+        rows.append(((np.stack([x, y], -1).reshape(-1, 2) + 0.5) / cells).repeat(count, 0).astype(np.float32))
+    return np.concatenate(rows)
+
+
+def _detect(picture: Pyramid) -> list[Square]:
+    """A square for each head the detector sees in the whole picture and then in overlapping parts of it, because it
+    was made for one person who fills the picture. The same person may come several times.
+    """
+    return [square for part in _parts(picture.width, picture.height) for square in _detect_in(picture, part)]
+
+
+def _parts(width: int, height: int) -> list[Square]:
+    """The whole as a square, then squares of a bit more than half the longer side, half a square apart."""
+    longer = max(width, height)
+    side = longer * _PART
+    parts = [Square(width / 2, height / 2, longer)]
+    columns, rows = (max(1, math.ceil(2 * length / side) - 1) for length in (width, height))
+    for row in range(rows):
+        for column in range(columns):
+            x, y = ((k + 1) * length / (n + 1) for k, n, length in ((column, columns, width), (row, rows, height)))
+            parts.append(Square(x, y, side))
+    return parts
+
+
+def _detect_in(picture: Pyramid, whole: Square) -> list[Square]:
+    """A square for each person the detector sees in a part of the picture, surest first."""
+    raw, scores = load("pose_detection.tflite")(picture.cut(whole, _DETECTOR_SIDE) * 2 - 1)
+    sure = 1 / (1 + np.exp(-np.clip(scores[:, 0].astype(np.float64), -100, 100)))
+    keep = np.flatnonzero(sure > _DETECTED)
+    keep = keep[np.argsort(-sure[keep])]
+    anchors = _anchors()[keep]
+    boxes = raw[keep].astype(np.float64) / _DETECTOR_SIDE
+    boxes[:, 4:] = (boxes[:, 4:].reshape(-1, 4, 2) + anchors[:, None]).reshape(-1, 8)
+    boxes[:, :2] += anchors
+    squares: list[Square] = []
+    left = np.ones(len(keep), bool)
+    for i in range(len(keep)):
+        if not left[i]:
+            continue
+        one = left & (_overlap(boxes[i], boxes) > _SAME_HEAD)
+        left &= ~one
+        left[i] = False
+        weight = sure[keep][one]
+        merged = (boxes[one] * weight[:, None]).sum(0) / weight.sum()
+        hips, reach = whole.to_picture(merged[4:8].reshape(2, 2))
+        squares.append(_around(hips, reach))
+    return squares
+
+
+def _around(centre: Points, top: Points) -> Square:
+    """The upright square around a person: ``top`` is as far from ``centre`` as the person reaches, above the head."""
+    across, up = top - centre
+    return Square(float(centre[0]), float(centre[1]), 2 * _ROOM * math.hypot(across, up), math.atan2(across, -up))
+
+
+def _overlap(box: Points, boxes: Points) -> Points:
+    """Intersection over union of (x, y, w, h ...) with each of (n, x, y, w, h ...)."""
+    low = np.maximum(box[:2] - box[2:4] / 2, boxes[:, :2] - boxes[:, 2:4] / 2)
+    high = np.minimum(box[:2] + box[2:4] / 2, boxes[:, :2] + boxes[:, 2:4] / 2)
+    both = np.clip(high - low, 0, None).prod(1)
+    return both / np.maximum(box[2] * box[3] + boxes[:, 2] * boxes[:, 3] - both, 1e-12)
+
+
+# -- the landmarks -----------------------------------------------------------------------------------------------------
+def look(picture: Pyramid, square: Square) -> Landmarks | None:
+    """The person in this square, or None where there is nobody."""
+    one, other = (_read(picture, square, mirrored) for mirrored in (False, True))
+    return None if max(one.score, other.score) < _PRESENT else _averaged(one, other)
+
+
+def _read(picture: Pyramid, square: Square, mirrored: bool) -> Landmarks:
+    """One run of the network. ``mirrored``: it looks at the mirror image, and left and right are swapped back."""
+    flat, score, _, _, world = load("pose_landmark_heavy.tflite")(picture.cut(square, _LANDMARK_SIDE, mirrored))
+    points = flat.reshape(39, 5)[:33].astype(np.float64)  # the last six are for following people in films
+    unit = points[:, :2] / _LANDMARK_SIDE
+    space = world.reshape(39, 3)[:33].astype(np.float64)
+    if mirrored:
+        unit = np.stack([1 - unit[:, 0], unit[:, 1]], 1)[list(MIRROR)]
+        space = (space * (-1, 1, 1))[list(MIRROR)]
+        points = points[list(MIRROR)]
+    space[:, :2] = space[:, :2] @ square.axes.T
+    seen = 1 / (1 + np.exp(-np.clip(points[:, 3:5], -60, 60)))  # visible, and in the picture
+    return Landmarks(square.to_picture(unit), seen.prod(1), space * (1, -1, -1), float(score[0]), square)
+
+
+def _averaged(one: Landmarks, other: Landmarks) -> Landmarks:
+    """Of a picture and its mirror image: 10 % nearer to the truth than either, and what they disagree on is unsure."""
+    apart = np.linalg.norm(one.pixels - other.pixels, axis=1) / one.square.side
+    return Landmarks(
+        (one.pixels + other.pixels) / 2,
+        (one.visibility + other.visibility) / 2 * np.exp(-((apart / _DISAGREE) ** 2)),
+        (one.world + other.world) / 2,
+        (one.score + other.score) / 2,
+        one.square,
+    )

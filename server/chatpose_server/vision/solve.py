@@ -1,0 +1,84 @@
+"""One person of a picture -> a pose in the world and the camera that saw it. Joins what sees, fits and stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from ..pose import Pose
+from ..priors import embedded_prior
+from .blazepose import AT, NAMES, Landmarks
+from .camera import Camera
+from .fit import UNSEEN, Fitted, Seen, fit
+from .upright import stand
+
+_SURE: Final = 12.0  # a landmark that the artist put where it is counts as so many that were seen
+_MOVED: Final = 0.05  # of the person's size: moved this far, what the network thought of its depth is forgotten
+_GOOD_COST: Final = 0.35  # mean squared sigmas of a fit that is right
+
+
+@dataclass(frozen=True)
+class Found:
+    """``keypoints``: name -> (x, y, visibility), pixels of the picture; corrected ones as the artist put them."""
+
+    pose: Pose
+    camera: Camera
+    keypoints: Mapping[str, tuple[float, float, float]]
+    fitted: Fitted
+
+
+def solve(
+    person: Landmarks,
+    width: int,
+    height: int,
+    *,
+    focal_px: float | None = None,
+    corrections: Mapping[str, tuple[float, float]] | None = None,
+) -> Found:
+    """The pose of a person found in a picture of this size. ``corrections``: where landmarks really are, in pixels."""
+    seen = seen_of(person, width, height, focal_px, corrections or {})
+    fitted = fit(seen, embedded_prior("vposer"))
+    score = float(seen.trust.clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
+    pose, camera = stand(fitted, seen, score)
+    points = {
+        name: (float(seen.pixels[i, 0]), float(seen.pixels[i, 1]), min(1.0, float(person.visibility[i])))
+        for i, name in enumerate(NAMES)
+    }
+    for name in corrections or {}:
+        points[name] = (*points[name][:2], 1.0)
+    return Found(pose, camera, points, fitted)
+
+
+def seen_of(
+    person: Landmarks,
+    width: int,
+    height: int,
+    focal_px: float | None,
+    corrections: Mapping[str, tuple[float, float]],
+) -> Seen:
+    """What is known of a person, as the fit takes it."""
+    pixels = torch.from_numpy(person.pixels).float()
+    inside = _inside(person.pixels, width, height)
+    trust = torch.from_numpy(person.visibility * inside).float().clamp(min=UNSEEN)
+    space_trust = torch.from_numpy(person.visibility).float().clamp(min=UNSEEN)
+    size = float(np.ptp(person.pixels, axis=0).max())
+    for name, (x, y) in corrections.items():
+        i = AT[name]
+        moved = math.hypot(x - float(pixels[i, 0]), y - float(pixels[i, 1])) / max(size, 1.0)
+        pixels[i] = torch.tensor([x, y])
+        trust[i] = _SURE
+        space_trust[i] = max(UNSEEN / 4, float(space_trust[i]) * math.exp(-((moved / _MOVED) ** 2)))
+    return Seen(pixels, trust, torch.from_numpy(person.world).float(), space_trust, width, height, focal_px)
+
+
+def _inside(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(33,) 1 within the picture, falling to 0 over a hundredth of its size beyond the edges."""
+    edge = 0.01 * max(width, height)
+    beyond = np.maximum(np.maximum(-pixels, pixels - (width, height)), 0).max(1)
+    return np.clip(1 - beyond / edge, 0, 1)
+
