@@ -161,7 +161,7 @@ def main():
     parser.add_argument("--warm", type=int, default=1500, help="requests before memory is first read")
     parser.add_argument("--minutes", type=float, default=60, help="stop asking after this long, on a busy machine")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, process(folder, "--port", "0", step_s=STEP_S, stands=True) as server:
+    with tempfile.TemporaryDirectory() as folder, process(folder, "--port", "0", step_s=STEP_S) as server:
         server.wait_ready()
         fire(server, options.warm, options.connections, 1000, options.minutes)
         before = settle(server)

@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, process(folder, "--port", "0", stands=True) as server:
+    with tempfile.TemporaryDirectory() as folder, process(folder, "--port", "0") as server:
         server.wait_ready()
         line = [Path(sys.executable).with_name("schemathesis"), "--config-file", ROOT / "tests/server/api/schema.toml"]
         line += ["run", f"{server.url}/openapi.json", "--header", f"Authorization: Bearer {server.token}"]

@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls-cert", type=Path, metavar="FILE")
     serve.add_argument("--tls-key", type=Path, metavar="FILE")
     serve.add_argument("--name", action="append", default=[], help="a host name clients use for this machine")
+    serve.add_argument(
+        "--in-process", action="store_true", help="no process of its own for the model: a crash of it ends the server"
+    )
     serve.add_argument("--log-prompts", action="store_true", help="write prompts into the log (off by default)")
     serve.set_defaults(run=_serve)
 
@@ -141,16 +144,17 @@ def _serve(options: argparse.Namespace) -> int:
     from . import log
     from .api.guard import read_or_make_token
     from .api.serve import ServeOptions, serve
-    from .engine import load_from_catalogue
+    from .engine import Engine, ModelHost, load_from_catalogue
+    from .worker.answers import InProcess
+    from .worker.remote import Remote
 
     log.start()
+    model = options.model or _default_model()
     serve(
         ServeOptions(
             token=read_or_make_token(),
             host=options.host,
             port=options.port,
-            model=options.model or _default_model(),
-            quantize=options.quantize,
             exit_when_alone=options.exit_when_alone,
             allow_remote=options.allow_remote,
             tls_cert=options.tls_cert,
@@ -158,7 +162,9 @@ def _serve(options: argparse.Namespace) -> int:
             names=tuple(options.name),
             log_prompts=options.log_prompts,
         ),
-        load_from_catalogue,
+        InProcess(Engine(ModelHost(load_from_catalogue, model, options.quantize)))
+        if options.in_process
+        else Remote(model, options.quantize),
     )
     return 0
 
@@ -211,10 +217,15 @@ def _save(path: Path, result: PoseResult) -> None:
 
     if not result.poses:
         raise ChatPoseError("invalid_request", f"The model answered without a pose: {result.text}")
-    if path.suffix.lower() == ".json":
-        path.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
-    else:
-        save_npz(path, result.poses)
+    part = path.with_name(f".{path.name}.part")  # moved into place when whole: a full disk leaves the old file
+    try:
+        if path.suffix.lower() == ".json":
+            part.write_text(json.dumps(result.to_json(), indent=1), encoding="utf-8")
+        else:
+            save_npz(part, result.poses)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     print(f"{result.text}\nSaved {len(result.poses)} pose(s) to {path}.")
 
 
@@ -277,7 +288,7 @@ def _models_fetch(options: argparse.Namespace) -> int:
     from .models import store
 
     name = options.name or _default_model()
-    print(f"{name} is ready in {store.ensure(name, _stages())}.")
+    print(f"{name} is ready in {store.repaired(name, _stages())}.")
     return 0
 
 

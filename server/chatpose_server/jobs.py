@@ -78,8 +78,8 @@ class Control:
         self._queue._report(self._job, text=text)  # pyright: ignore[reportPrivateUsage]
 
 
-Work: TypeAlias = Callable[[Control], Mapping[str, Any]]
-"""What a job does: returns the JSON object of its answer, or raises."""
+Work: TypeAlias = Callable[[Control], Mapping[str, Any] | bytes]
+"""What a job does: returns the JSON object of its answer, or that object's JSON text, or raises."""
 
 
 @dataclass(eq=False)
@@ -439,7 +439,8 @@ class JobQueue:
         work = job.work
         assert work is not None  # given up only when a job ends
         try:
-            result = json.dumps(work(Control(self, job)), allow_nan=False).encode()
+            answer = work(Control(self, job))
+            result = answer if isinstance(answer, bytes) else json.dumps(answer, allow_nan=False).encode()
         except Cancelled:
             with self._changed:
                 if job.cancel_asked:

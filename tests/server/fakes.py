@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
+import os
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import torch
 from chatpose_server import engine
-from chatpose_server import rotations as rot
 from chatpose_server.language.base import LanguageAnswer, LanguageRequest
 from chatpose_server.pose import Pose
 from chatpose_server.progress import no_progress
@@ -27,9 +30,11 @@ def unrefined():
 class FakeModel:
     """Answers with a bent knee whose angle depends on the prompt and the seed.
 
-    Words in the prompt steer it: SLOW takes many small steps until it is cancelled, STUCK never looks at the progress,
+    Words in the prompt steer it: SLOW takes many small steps until it is cancelled, UNTIL (a path) as many as
+    it takes until a file is there, STUCK never looks at the progress,
     CRASH raises, OOM runs out of memory for more than one candidate, OOMALWAYS for any, CHAT gives no pose.
-    ``stands``: its poses have a place already.
+    ``stands``: its poses have a place already. ``mortal``: in a process of its own, which SEGFAULT and KILLED end and
+    DEAF keeps busy for ever.
     """
 
     name: str = "fake"
@@ -43,6 +48,7 @@ class FakeModel:
     unloaded: bool = False
     running: int = 0
     stands: bool = False
+    mortal: bool = False
     release: threading.Event = field(default_factory=threading.Event)
 
     def load(self, name="fake", quantize="none", progress=no_progress):
@@ -72,9 +78,13 @@ class FakeModel:
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
         if "STUCK" in words:
             self.release.wait(10)
-        steps = 2000 if "SLOW" in words else 3
+        if self.mortal:
+            _die(words)
+        steps = 20_000 if "SLOW" in words or "UNTIL" in words else 3
         for i in range(steps):
-            time.sleep(self.step_s if "SLOW" in words else 0)
+            if "UNTIL" in words and Path(words.partition("UNTIL ")[2]).exists():
+                break
+            time.sleep(self.step_s if steps > 3 else 0)
             progress("Thinking", 0.1 + 0.9 * i / steps)
             if on_text is not None and i < 20:
                 on_text(TEXT[: min(len(TEXT), 2 * i)])
@@ -83,10 +93,19 @@ class FakeModel:
         poses = []
         for i in range(request.candidates):
             angle = (len(words) * 31 + request.seed * 7 + i * 3) % 100 / 100
-            quat = rot.rotvec_to_quat(torch.tensor([angle, 0.0, 0.0])).tolist()
-            joints = {"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": tuple(quat)}
+            knee = (math.cos(angle / 2), math.sin(angle / 2), 0.0, 0.0)
+            joints = {"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": knee}
             poses.append(Pose(joints, (0.0, 1.3, 0.0) if self.stands else None, score=0.5))
         return LanguageAnswer(TEXT, tuple(poses), timings={"forward": 0.001}, debug={"prompt_tokens": 7})
 
     def unload(self):
         self.unloaded = True
+
+
+def _die(words):
+    if "SEGFAULT" in words:
+        ctypes.string_at(0)
+    if "KILLED" in words:  # as the kernel does when memory has run out
+        os.kill(os.getpid(), signal.SIGKILL)
+    while "DEAF" in words:
+        time.sleep(60)

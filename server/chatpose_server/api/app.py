@@ -12,8 +12,8 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from .. import __version__
-from ..engine import Engine
 from ..jobs import JobQueue
+from ..worker.answers import Answerer
 from . import errors, openai, routes
 from .guard import Access, Guard
 from .metrics import RequestCounts
@@ -53,7 +53,7 @@ class Clients:
 class Service:
     """What the routes share."""
 
-    engine: Engine
+    engine: Answerer
     jobs: JobQueue
     access: Access
     clients: Clients = field(default_factory=Clients)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..engine import ModelStatus
 from ..jobs import QueueStats
+from ..worker.answers import Vitals
 
 
 class RequestCounts:
@@ -32,7 +33,7 @@ class RequestCounts:
         return counted
 
 
-def render(stats: QueueStats, counts: RequestCounts, model: ModelStatus, clients: int) -> str:
+def render(stats: QueueStats, counts: RequestCounts, model: ModelStatus, worker: Vitals, clients: int) -> str:
     """The text. Labels come from fixed sets, so nothing needs escaping."""
     lines: list[str] = []
 
@@ -55,16 +56,21 @@ def render(stats: QueueStats, counts: RequestCounts, model: ModelStatus, clients
     metric("http_answers_total", "counter", "HTTP answers by status.", statuses)
     metric("model_ready", "gauge", "1 while a model is loaded.", {"": float(model.state == "ready")})
     metric("clients", "gauge", "Blenders that said they are alive.", {"": clients})
-    resident = _resident_bytes()
-    if resident is not None:
-        metric("process_resident_bytes", "gauge", "Memory of this process.", {"": resident})
+    metric("worker_crashes_total", "counter", "Times that the model's process died.", {"": worker.crashes})
+    for name, pid, what in (("process", "self", "this process"), ("worker", worker.pid, "the model's process")):
+        resident = None if pid is None else _resident_bytes(pid)
+        if resident is not None:
+            metric(f"{name}_resident_bytes", "gauge", f"Memory of {what}.", {"": resident})
     return "\n".join(lines) + "\n"
 
 
-def _resident_bytes() -> int | None:
+def _resident_bytes(pid: int | str) -> int | None:
     if not sys.platform.startswith("linux"):
         return None  # the other systems have no file for it, and it is not worth a dependency
     import resource
 
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError):
+        return None  # it has just ended
     return pages * resource.getpagesize()

@@ -6,8 +6,10 @@ The official client works unchanged. Pictures come as ``data:`` URLs only; what 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from anyio.to_thread import run_sync
@@ -15,10 +17,11 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from ..engine import MAX_CANDIDATES, PoseRequest, PoseResult, check_prompt
+from ..engine import MAX_CANDIDATES, PoseRequest, check_prompt
 from ..faults import ChatPoseError, Fault
 from ..jobs import Control, JobView, Work
 from ..language.base import ChatTurn
+from ..worker.answers import Answer
 from . import errors, guard, schemas
 from .errors import Json, documented
 from .routes import Watch, finish, log_prompt, service, sse
@@ -174,15 +177,25 @@ class ChatAnswer(BaseModel):
     usage: Usage
 
 
-def _usage(result: PoseResult) -> dict[str, int]:
-    prompt, completion = result.usage.get("prompt_tokens", 0), result.usage.get("completion_tokens", 0)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+@dataclass(frozen=True)
+class _Result:
+    """What the chat needs of a pose's answer."""
 
+    text: str
+    model: str
+    poses: list[dict[str, Any]]
+    usage: dict[str, int]
 
-def _shares(result: PoseResult, n: int) -> list[list[dict[str, Any]]]:
-    """The poses of each of ``n`` choices: all of them for one, else one each."""
-    poses = [pose.to_json() for pose in result.poses]
-    return [poses] if n == 1 else [poses[i : i + 1] for i in range(n)]
+    @staticmethod
+    def read(answer: Answer) -> _Result:
+        data = json.loads(answer.body)
+        prompt, completion = answer.usage.get("prompt_tokens", 0), answer.usage.get("completion_tokens", 0)
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        return _Result(data["text"], data["model"], data["poses"], usage)
+
+    def shares(self, n: int) -> list[list[dict[str, Any]]]:
+        """The poses of each of ``n`` choices: all of them for one, else one each."""
+        return [self.poses] if n == 1 else [self.poses[i : i + 1] for i in range(n)]
 
 
 @router.post(
@@ -196,7 +209,7 @@ async def chat(request: Request, body: ChatRequest) -> Response:
     shared = service(request)
     pose = await run_sync(body.read)
     log_prompt(shared, pose)
-    results: list[PoseResult] = []
+    results: list[_Result] = []
     view = shared.jobs.submit(
         _chat_work(shared, pose, results),
         task="chat",
@@ -216,17 +229,17 @@ async def chat(request: Request, body: ChatRequest) -> Response:
             "message": {"role": "assistant", "content": result.text, "poses": poses},
             "finish_reason": "stop",
         }
-        for i, poses in enumerate(_shares(result, pose.candidates))
+        for i, poses in enumerate(result.shares(pose.candidates))
     ]
-    answer = head | {"object": "chat.completion", "model": result.model, "choices": choices, "usage": _usage(result)}
+    answer = head | {"object": "chat.completion", "model": result.model, "choices": choices, "usage": result.usage}
     return Json(answer)
 
 
-def _chat_work(shared: Service, request: PoseRequest, results: list[PoseResult]) -> Work:
-    def work(control: Control) -> dict[str, Any]:
-        result = shared.engine.pose(request, control.progress, control.on_text)
-        results.append(result)
-        return result.to_json()
+def _chat_work(shared: Service, request: PoseRequest, results: list[_Result]) -> Work:
+    def work(control: Control) -> bytes:
+        answer = shared.engine.answer(request, control.progress, control.on_text)
+        results.append(_Result.read(answer))
+        return answer.body
 
     return work
 
@@ -236,7 +249,7 @@ async def _stream(
     view: JobView,
     head: dict[str, Any],
     body: ChatRequest,
-    results: list[PoseResult],
+    results: list[_Result],
 ) -> AsyncIterator[bytes]:
     """The chunks. Being closed in the middle (the client has gone) cancels the job."""
     n = body.n or 1
@@ -270,13 +283,13 @@ async def _stream(
             result = results[0]
             # What was streamed stands; the sentence about the refined pose, which comes last, is added to it.
             rest = result.text[len(sent) :] if result.text.startswith(sent) else f"\n{result.text}"
-            for i, poses in enumerate(_shares(result, n)):
+            for i, poses in enumerate(result.shares(n)):
                 yield chunk(i, {"content": rest, "poses": poses})
                 yield chunk(i, {}, "stop")
             if with_usage:
                 yield _data(
                     head
-                    | {"object": "chat.completion.chunk", "model": result.model, "choices": [], "usage": _usage(result)}
+                    | {"object": "chat.completion.chunk", "model": result.model, "choices": [], "usage": result.usage}
                 )
         yield b"data: [DONE]\n\n"
     finally:

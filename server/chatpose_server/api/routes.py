@@ -107,7 +107,9 @@ def _capabilities(shared: Service) -> dict[str, Any]:
 async def get_metrics(request: Request) -> PlainTextResponse:
     """Counts in Prometheus' text format."""
     shared = service(request)
-    text = metrics.render(shared.jobs.stats(), shared.counts, shared.engine.models.status, shared.clients.count())
+    text = metrics.render(
+        shared.jobs.stats(), shared.counts, shared.engine.models.status, shared.engine.vitals(), shared.clients.count()
+    )
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
@@ -130,7 +132,7 @@ async def load_model(request: Request, body: schemas.LoadRequest) -> Response:
     """
     host = service(request).engine.models
     await run_sync(service(request).engine.check_model_name, body.model)
-    host.load(body.model, body.quantize)
+    await run_sync(host.load, body.model, body.quantize)
     return StreamingResponse(_load_events(host.changed, lambda: host.status), media_type="text/event-stream")
 
 
@@ -242,8 +244,8 @@ def _work(shared: Service, body: schemas.JobRequest) -> tuple[Work, str]:
         return pose_work(shared, pose), "language"
     request = body.read()
 
-    def work(control: Control) -> dict[str, Any]:
-        return shared.engine.run(request, control.progress).to_json()
+    def work(control: Control) -> bytes:
+        return shared.engine.answer(request, control.progress).body
 
     return work, "light"
 
@@ -258,8 +260,8 @@ def pose_work(shared: Service, request: PoseRequest) -> Work:
     """The job of a pose."""
     log_prompt(shared, request)
 
-    def work(control: Control) -> dict[str, Any]:
-        return shared.engine.pose(request, control.progress, control.on_text).to_json()
+    def work(control: Control) -> bytes:
+        return shared.engine.answer(request, control.progress, control.on_text).body
 
     return work
 

