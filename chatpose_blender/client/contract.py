@@ -236,7 +236,8 @@ class CompleteRequest:
 class IkRequest:
     """Joints to ``targets`` (metres, SMPL-X's frame), the rest of the body following; those in ``pins`` hold theirs.
 
-    ``steps``: fewer answer sooner. ``rest``: where the character's own 22 body joints are at rest.
+    ``steps``: fewer answer sooner. ``rest``: where the character's own 22 body joints are at rest. ``home``: where
+    joints that the targets leave free go back to.
     """
 
     pose: Pose
@@ -244,6 +245,7 @@ class IkRequest:
     pins: tuple[str, ...] = ()
     steps: int = 16
     rest: Mapping[str, Vec3] | None = None
+    home: Pose | None = None
     prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -256,7 +258,11 @@ class IkRequest:
             "steps": self.steps,
             **_prior(self.prior),
         }
-        return data if self.rest is None else data | {"rest": _places(self.rest)}
+        if self.rest is not None:
+            data["rest"] = _places(self.rest)
+        if self.home is not None:
+            data["home"] = self.home.to_json()
+        return data
 
 
 def _prior(name: str | None) -> dict[str, str]:

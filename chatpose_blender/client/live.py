@@ -41,14 +41,16 @@ class LiveError(ClientError):
 
 
 class Live:
-    """Solves one body's goals until ``close``. All methods are the main thread's."""
+    """Solves one body's goals until ``close``, the rest of it staying as it was at the start. All methods are the main
+    thread's.
+    """
 
     def __init__(self, endpoint: Endpoint, start: Pose, rest: Mapping[str, Vec3], prior: str | None = None) -> None:
         self._endpoint = endpoint
         self._rest = rest
         self._prior = prior
         self._changed = threading.Condition()
-        self._pose = start
+        self._home = self._pose = start
         self._turn = 0  # counts restarts: an answer to what was asked before one is dropped
         self._goal: Goal | None = None
         self._answer: Answer | None = None
@@ -119,7 +121,7 @@ class Live:
             return goal, self._pose, self._turn
 
     def _solve(self, client: Client, goal: Goal, start: Pose) -> Pose:
-        request = IkRequest(start, goal.targets, goal.pins, goal.steps, self._rest, self._prior)
+        request = IkRequest(start, goal.targets, goal.pins, goal.steps, self._rest, self._home, self._prior)
         status = client.submit(request, uuid.uuid4().hex)
         while not status.finished:
             if self._closed:

@@ -427,7 +427,8 @@ class CompleteRequest:
 @dataclass(frozen=True)
 class IkRequest:
     """Joints to be brought to ``targets`` (metres, SMPL-X's frame); those in ``pins`` stay where they are, or at their
-    target if they have one. ``rest``: the character's own 22 joints at rest, None for the mean body's.
+    target if they have one. ``rest``: the character's own 22 joints at rest, None for the mean body's. ``home``: what
+    the targets leave free goes back there.
     """
 
     pose: Pose
@@ -436,6 +437,7 @@ class IkRequest:
     prior: PriorName | None = None
     steps: int = 16
     rest: Mapping[str, Vec3] | None = None
+    home: Pose | None = None
 
 
 TaskRequest: TypeAlias = (
@@ -649,7 +651,7 @@ class Engine:
         """Joints to their targets, the rest of the body following."""
         solved = _priors().ik(
             pose=request.pose, targets=request.targets, pins=request.pins, prior=request.prior, steps=request.steps,
-            rest=request.rest, progress=progress,
+            rest=request.rest, home=request.home, progress=progress,
         )  # fmt: skip
         return PosesResult(tuple(solved.poses), None, solved.residual, solved.residuals[0])
 

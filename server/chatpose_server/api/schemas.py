@@ -246,7 +246,8 @@ Places: TypeAlias = dict[str, Annotated[list[Finite], Field(min_length=3, max_le
 
 class IkTask(Wire):
     """Joints to targets, in metres. A joint in ``pins`` stays, or is held at its target. ``steps``: fewer answer sooner.
-    ``rest``: the character's own 22 body joints in SMPL-X's rest pose, for bodies of other proportions.
+    ``rest``: the character's own 22 body joints in SMPL-X's rest pose, for bodies of other proportions. ``home``: where
+    joints that the targets leave free go back to, for dragging.
     """
 
     task: Literal["ik"]
@@ -256,14 +257,16 @@ class IkTask(Wire):
     prior: Prior = None
     steps: int = Field(default=16, ge=1, le=64)
     rest: Annotated[Places, Field(max_length=22)] | None = None
+    home: PoseJson | None = None
 
     def read(self) -> engine.IkRequest:
         """The engine's request. Raises ChatPoseError."""
         pins = tuple(_joints(self.pins, "pins"))
         rest = None if self.rest is None else _places(self.rest, "rest")
         return engine.IkRequest(
-            self.pose.read("pose"), _places(self.targets, "targets"), pins, self.prior, self.steps, rest
-        )
+            self.pose.read("pose"), _places(self.targets, "targets"), pins, self.prior, self.steps, rest,
+            None if self.home is None else self.home.read("home"),
+        )  # fmt: skip
 
 
 def _places(places: Mapping[str, Sequence[float]], param: str) -> dict[str, Vec3]:

@@ -32,6 +32,13 @@ _STIFFNESS: Final[dict[str, float]] = {
 }  # fmt: skip
 """How dear a radian of a joint is, others 1: a reach is made by limbs first, then by the trunk."""
 
+_DRAGGED_PLACE: Final = 15.0
+_DRAGGED: Final[dict[str, float]] = {
+    **_STIFFNESS, "pelvis": 15.0, "spine1": 10.0, "spine2": 12.0, "spine3": 12.0, "left_hip": 3.0, "right_hip": 3.0,
+    "left_knee": 3.0, "right_knee": 3.0,
+}  # fmt: skip
+"""The same while a body is dragged from its home: what an arm can reach alone, an arm does."""
+
 _SOFT_REACH: Final = 0.15  # metres: a target further off pulls no harder than one this far
 _LONGEST_STEP: Final = 0.3  # metres an effector is asked to go in one step: further, the Jacobian means little
 _MASS: Final[dict[str, float]] = {
@@ -69,10 +76,11 @@ def _ancestors() -> Tensor:
 
 
 @functools.cache
-def _stiffness() -> Tensor:
+def _stiffness(dragged: bool) -> Tensor:
     """(69,): 22 joints' three numbers, then the place's."""
-    joints = torch.tensor([_STIFFNESS.get(name, 1.0) for name in BODY_JOINTS])
-    return torch.cat([joints.repeat_interleave(3), torch.full((3,), _PLACE_STIFFNESS)])
+    table, place = (_DRAGGED, _DRAGGED_PLACE) if dragged else (_STIFFNESS, _PLACE_STIFFNESS)
+    joints = torch.tensor([table.get(name, 1.0) for name in BODY_JOINTS])
+    return torch.cat([joints.repeat_interleave(3), torch.full((3,), place)])
 
 
 @functools.cache
@@ -105,12 +113,13 @@ def solve(
     balance: float = 0.0,  # how much, at first, the mass should stay over the feet as it was
     tolerance: float = 5e-4,  # metres: good enough to stop
     rest_joints: Tensor | None = None,  # (22, 3) of this body at rest; the mean body's by default
+    home: tuple[Tensor, Tensor] | None = None,  # (B, 22, 4), (B, 3): what targets leave free goes back there
     on_step: Callable[[float], None] | None = None,
 ) -> Solution:
     """Turns joints and moves the pelvis until ``effectors`` are at ``targets``, as far as they reach."""
     body = default_body()
     b, start = quat.shape[0], quat
-    stiff = _stiffness().to(quat)
+    stiff = _stiffness(home is not None).to(quat)
     locked = torch.zeros(_COUNT * 3 + 3, dtype=torch.bool)
     if free is not None:
         locked[: _COUNT * 3] = ~free.repeat_interleave(3)
@@ -119,6 +128,7 @@ def solve(
     counts = torch.ones(b, len(effectors)).to(quat) if weight is None else weight
     wish = torch.zeros(b, _COUNT * 3 + 3).to(quat)
     lean = naturalness if prior is not None else 0.0
+    homesick = 1.0 if home is not None else 0.0
     first = positions(quat, transl, rest_joints)
     balanced = torch.einsum("j,bjc->bc", _balance_row().to(quat), first)[:, ::2]  # (B, x and z)
     identity = torch.eye(_COUNT * 3 + 3).to(quat)
@@ -142,6 +152,8 @@ def solve(
         normal = weighted.transpose(1, 2) @ jacobian + identity * ((damping + lean) * stiff)
         right = (weighted.transpose(1, 2) @ torch.cat([asked.flatten(1), swayed], 1)[..., None]).squeeze(-1)
         right = right + lean * stiff * wish
+        if home is not None:
+            right = right + homesick * damping * stiff * _way_home(home, quat, transl)
         delta = torch.linalg.solve(normal, right) * usable
         delta_turn = delta[:, : _COUNT * 3].unflatten(1, (_COUNT, 3))
         size = delta_turn.norm(dim=-1, keepdim=True)
@@ -150,7 +162,7 @@ def solve(
         quat = torch.cat([quat[:, :1], limits.clamp(quat[:, 1:], start[:, 1:])], 1)
         transl = transl + delta[:, _COUNT * 3 :]
         wish = wish - torch.cat([delta_turn.flatten(1), torch.zeros(b, 3).to(quat)], 1)
-        lean, balance = lean * _PRIOR_FADE, balance * _PRIOR_FADE
+        lean, balance, homesick = lean * _PRIOR_FADE, balance * _PRIOR_FADE, homesick * _PRIOR_FADE
         if on_step is not None:
             on_step((step + 1) / steps)
     residual = (targets - positions(quat, transl, rest_joints)[:, effectors]).norm(dim=-1)
@@ -168,6 +180,12 @@ def _jacobian(joints: Tensor, matrot: Tensor) -> Tensor:
     turn = torch.linalg.cross(axes, lever[..., None, :].expand(-1, -1, -1, 3, -1))
     turn = (turn * _ancestors().to(joints)[None, :, :, None, None]).permute(0, 1, 4, 2, 3).flatten(3)
     return torch.cat([turn, torch.eye(3).to(joints).expand(b, _COUNT, 3, 3)], -1)
+
+
+def _way_home(home: tuple[Tensor, Tensor], quat: Tensor, transl: Tensor) -> Tensor:
+    """(B, 69): the turn of every joint, and the pelvis' way, back to where they were."""
+    turn = rot.quat_to_rotvec(rot.quat_canonical(rot.quat_multiply(rot.quat_conjugate(quat), home[0])))
+    return torch.cat([turn.flatten(1), home[1] - transl], 1)
 
 
 def _wish(prior: Prior, quat: Tensor, usable: Tensor) -> Tensor:

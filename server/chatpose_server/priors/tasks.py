@@ -425,6 +425,7 @@ def ik(
     prior: PriorChoice = None,
     steps: int = 16,
     rest: Mapping[str, Vec3] | None = None,
+    home: Pose | None = None,
     progress: Progress = no_progress,
 ) -> Solved:
     """The pose with joints brought to ``targets`` (metres, SMPL-X's frame), the rest following naturally.
@@ -433,9 +434,11 @@ def ik(
     ``pose`` is where the search starts: while dragging, give the last answer. A target out of reach is pointed at. With
     no target or pin below the waist the feet stay put, softly. ``steps``: fewer for a livelier drag, more for an exact
     end. ``rest``: where the character's own 22 joints are in SMPL-X's rest pose, for a body of other proportions.
+    ``home``: where what the targets leave free goes back to; while dragging, the pose before, so that the way does not
+    matter that the hand took.
     """
     return ik_batch(
-        poses=[pose], targets=[targets], pins=pins, prior=prior, steps=steps, rest=rest, progress=progress
+        poses=[pose], targets=[targets], pins=pins, prior=prior, steps=steps, rest=rest, home=home, progress=progress
     )
 
 
@@ -447,6 +450,7 @@ def ik_batch(
     prior: PriorChoice = None,
     steps: int = 16,
     rest: Mapping[str, Vec3] | None = None,
+    home: Pose | None = None,
     progress: Progress = no_progress,
 ) -> Solved:
     """``ik`` for many poses at once, each with its own targets for the same joints."""
@@ -475,9 +479,12 @@ def ik_batch(
     asked = [_PIN_WEIGHT if name in pins else 1.0 for name in names]
     weight = torch.tensor([*asked, *[_PIN_WEIGHT] * len(held), *[_STAND_WEIGHT] * len(standing)])
     stands = bool(standing) or {"left_ankle", "right_ankle"} <= set(pins)
+    at_home = None
+    if home is not None:
+        at_home = (_body_quats([home]).expand_as(quat), torch.tensor([home.transl or (0.0, 0.0, 0.0)]).expand_as(place))
     solved = solver.solve(
         quat, place, effectors, goal, weight=weight.expand(len(poses), -1), prior=chosen, steps=steps,
-        balance=_BALANCE if stands else 0.0, rest_joints=rest_joints,
+        balance=_BALANCE if stands else 0.0, rest_joints=rest_joints, home=at_home,
         on_step=lambda fraction: progress("Solving", fraction),
     )  # fmt: skip
     out: list[Pose] = []

@@ -314,6 +314,47 @@ def test_pins_hold_and_a_small_drag_is_a_small_change() -> None:
     assert (places(same)[[INDEX[n] for n in EFFECTORS]] - at[[INDEX[n] for n in EFFECTORS]]).norm(dim=-1).max() < 0.005
 
 
+def drag(way, times, home=True):
+    """A hand dragged along places (N, 3) from where it is, as Blender's Drag asks: planted feet, four steps an answer."""
+    at = places(STANDING)
+    feet = {n: tuple(at[INDEX[n]].tolist()) for n in ("left_ankle", "right_ankle", "left_foot", "right_foot")}
+    now = STANDING
+    for step in way.repeat_interleave(times, 0):
+        hand = tuple((at[INDEX["left_wrist"]] + step).tolist())
+        now = tasks.ik(
+            pose=now, targets={"left_wrist": hand, **feet}, pins=list(feet), steps=4, home=STANDING if home else None
+        ).poses[0]
+    return now
+
+
+def test_a_dragged_hand_is_followed_by_its_arm_first_and_the_way_does_not_matter() -> None:
+    out = torch.linspace(0, 1, 12)[:, None] * torch.tensor([-0.2, 0.45, 0.3])
+    there = drag(out, 1)
+    at, now = places(STANDING), places(there)
+    assert (now[INDEX["left_wrist"]] - at[INDEX["left_wrist"]] - out[-1]).norm() < 0.01
+    assert (now[INDEX["left_ankle"]] - at[INDEX["left_ankle"]]).norm() < 0.005, "a pin with a target is held there"
+    moved = apart_deg([there], [STANDING])[0]
+    part = {n: sum(float(moved[PRIOR_JOINTS.index(j)]) for j in PRIOR_JOINTS if n in j) for n in ("left_sh", "spine")}
+    assert part["left_sh"] > 1.5 * part["spine"], part
+    back = drag(torch.cat([out, out.flip(0), out[:1]]), 1)
+    assert apart_deg([back], [STANDING]).mean() < 3
+    away = drag(torch.cat([out, out.flip(0), out[:1]]), 1, home=False)
+    assert apart_deg([back], [STANDING]).sum() < 0.6 * apart_deg([away], [STANDING]).sum()
+
+
+def test_a_body_of_other_proportions_meets_its_own_targets() -> None:
+    tall = {n: tuple(p) for n, p in zip(BODY_JOINTS, (places(pose(None)) * 1.3).tolist(), strict=True)}
+    rest = torch.tensor([tall[n] for n in BODY_JOINTS])
+    start = ik.positions(STANDING.quats(BODY_JOINTS)[None], torch.zeros(1, 3), rest)[0]
+    target = start[INDEX["right_wrist"]] + torch.tensor([0.0, 0.4, 0.4])
+    solved = tasks.ik(pose=replace(STANDING, transl=(0.0, 0.0, 0.0)), targets={"right_wrist": tuple(target.tolist())}, rest=tall)
+    found = solved.poses[0]
+    at = ik.positions(found.quats(BODY_JOINTS)[None], torch.tensor([found.transl]), rest)[0]
+    assert (at[INDEX["right_wrist"]] - target).norm() < 0.005
+    with pytest.raises(tasks.PriorTaskError, match="all of them"):
+        tasks.ik(pose=STANDING, targets={"head": (0, 1, 0)}, rest={"head": (0.0, 1.0, 0.0)})
+
+
 # -- all of them -----------------------------------------------------------------------------------------------------
 CALLS = {
     "sample": lambda **k: tasks.sample(count=3, **k),

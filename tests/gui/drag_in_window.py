@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Drag in Blender's real window: a hand by its handle, Esc, again with Enter, Ctrl-Z. Run by test_drag_window.py.
+
+Writes OUT/drag.json and pictures; raises where a step has no effect at all.
+"""
+
+import json
+import math
+import os
+import sys
+
+import bpy
+from mathutils import Euler, Vector
+
+sys.path.insert(0, "/mnt/project/scripts/blender")
+import gui_lib as gui
+
+MODULE = "bl_ext.user_default.chatpose"
+FRONT = Euler((math.radians(80), 0, math.radians(25)))
+WAY = Vector((-0.25, -0.3, 0.45))  # metres that the left hand is dragged, in front of the chest
+STEPS = 12
+
+
+def rig():
+    """The body's armature, found anew each time: undo replaces objects."""
+    return next((ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE"), None)
+
+
+def channels():
+    """Every pose channel of the rig, exactly."""
+    return [
+        [list(b.location), list(b.rotation_quaternion), list(b.rotation_euler), list(b.scale)] for b in rig().pose.bones
+    ]
+
+
+def place(bone):
+    """Where a bone begins, in the world."""
+    bpy.context.view_layer.update()
+    return (rig().matrix_world @ rig().pose.bones[bone].head).copy()
+
+
+def test():
+    """The artist's way, step by step."""
+    settings = bpy.context.preferences.addons[MODULE].preferences
+    settings.address, settings.token = os.environ["CHATPOSE_ADDRESS"], os.environ["CHATPOSE_TOKEN"]
+    yield from gui.ready()
+    for ob in list(bpy.context.scene.objects):
+        bpy.data.objects.remove(ob)
+    session = sys.modules[f"{MODULE}.session"]
+    tool = sys.modules[f"{MODULE}.operators.drag"]
+    region = yield from gui.open_sidebar("ChatPose")
+    area, space, _ = gui.viewport()
+    over_view = (area.x + area.width // 4, area.y + area.height // 2)
+    yield from gui.click(*(yield from gui.find_button(region, "chatpose.add_body(")))
+    yield from gui.wait_for(rig, "the body after Add SMPL-X Body")
+    space.region_3d.view_location = (0.0, 0.0, 0.85)
+    space.region_3d.view_rotation = FRONT.to_quaternion()
+    space.region_3d.view_distance = 4.2
+    arms = {"joints": {"left_shoulder": [0.825, 0, 0, -0.565], "right_shoulder": [0.825, 0, 0, 0.565]}}
+    with bpy.context.temp_override(window=gui.window(), area=area):
+        bpy.ops.chatpose.apply_pose("EXEC_DEFAULT", True, pose=json.dumps(arms), target=rig().name)
+    gui.redraw()
+    yield 0.2
+    before, start = channels(), place("left_wrist")
+    feet = [place(name) for name in ("left_ankle", "right_ankle")]
+
+    def pixels(point):
+        view = next(view for a, view in tool._views(bpy.context) if a == gui.viewport()[0])
+        return tool._on_screen(view, point)
+
+    def press_drag():
+        yield from gui.click(*(yield from gui.find_button(region, "chatpose.drag(")))
+        yield from gui.wait_for(lambda: session.current.drag, "the handles")
+        gui.redraw()
+
+    def drag_hand():
+        here = place("left_wrist")
+        yield from gui.move(*pixels(here))
+        gui.shot("handles.png")
+        window = gui.window()
+        at = pixels(here)
+        window.event_simulate(type="LEFTMOUSE", value="PRESS", x=int(at.x), y=int(at.y))
+        yield 0.05
+        for i in range(1, STEPS + 1):
+            at = pixels(here + WAY * (i / STEPS))
+            yield from gui.move(*at)
+            yield 0.08
+        gui.shot("dragging.png")
+        window.event_simulate(type="LEFTMOUSE", value="RELEASE", x=int(at.x), y=int(at.y))
+        drag = session.current.drag
+        yield from gui.wait_for(lambda: drag.settled, "the body at its goal", limit=90)
+        assert not drag.problem, drag.problem
+        goal = drag.handles["left_wrist"].place.copy()
+        gui.redraw()
+        return {"goal": list(goal), "missed": (place("left_wrist") - goal).length, "answers": drag.live.answers}
+
+    yield from press_drag()
+    first = yield from drag_hand()
+    moved = channels()
+    gui.shot("dragged.png")
+    yield from gui.key("ESC", *over_view)
+    yield from gui.wait_for(lambda: session.current.drag is None, "the end after Esc")
+    after_esc = channels()
+
+    yield from press_drag()
+    second = yield from drag_hand()
+    slid = max((place(n) - at).length for n, at in zip(("left_ankle", "right_ankle"), feet, strict=True))
+    yield from gui.key("RET", *over_view)
+    yield from gui.wait_for(lambda: session.current.drag is None, "the end after Enter")
+    kept = channels()
+    gui.shot("kept.png")
+    yield from gui.key("Z", *over_view, ctrl=True)
+    yield 0.3
+    seen = {
+        "way": (Vector(first["goal"]) - start).length,
+        "first": first,
+        "second": second,
+        "slid": slid,
+        "moved_bones": sum(a != b for a, b in zip(before, moved, strict=True)),
+        "esc_is_exact": after_esc == before,
+        "kept_moved": kept != before,
+        "undone": channels() == before,
+        "objects": sorted(ob.type for ob in bpy.context.scene.objects),
+        "keyed": rig().animation_data is not None and rig().animation_data.action is not None,
+    }
+    (gui.OUT / "drag.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+gui.run(test)
