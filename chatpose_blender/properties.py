@@ -15,6 +15,7 @@ from bpy.props import (
 )
 
 from .client.contract import MAX_CANDIDATES
+from .picture_properties import ChatPosePicture
 from .rig.body import MAX_SHAPES
 
 PARTS = (
@@ -155,6 +156,9 @@ class ChatPoseSceneSettings(ApplySettings, bpy.types.PropertyGroup):
         name="Natural In-Betweens",
         description="Also key what a body naturally does between the storyboard's frames",
     )
+    picture: PointerProperty(
+        type=ChatPosePicture, name="Picture", description="The reference picture that poses are taken from"
+    )
 
 
 def _first_page(self: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
@@ -180,6 +184,7 @@ CLASSES = (
     ChatPoseJointBones,
     ChatPoseCharacter,
     ChatPoseBeat,
+    ChatPosePicture,
     ChatPoseSceneSettings,
     ChatPoseLibraryView,
 )

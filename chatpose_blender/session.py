@@ -8,18 +8,25 @@ step. Rigs are remembered by name and session uid and looked up again, since und
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import bpy
+import numpy as np
 
-from . import preferences
-from .client.connection import Connection
-from .client.contract import Pose, Request, Result
-from .client.http import Endpoint
-from .client.jobs import Connected, Failed, Finished, Jobs, Message, Progressed
+from . import local, preferences, seen
+from .client.connection import ANSWERS, Connection
+from .client.contract import Pose, PoseRequest, Request, Result
+from .client.http import Endpoint, ServerOffError
+from .client.jobs import Connected, Errand, Failed, Finished, Jobs, Message, Progressed
+from .client.local_server import Phase
 from .rig.apply import Snapshot
+
+if TYPE_CHECKING:
+    from .correcting import Correction
+    from .dragging import Drag
 
 TICK_SECONDS = 0.05  # an answer waits at most this long for the main thread
 CLOCK_SECONDS = 0.5  # between redraws that only show the time that has passed
@@ -42,6 +49,10 @@ class Target:
         """Remembers this rig."""
         return Target(armature.name, armature.session_uid)
 
+    def is_for(self, armature: bpy.types.Object) -> bool:
+        """Whether this is the rig that is remembered."""
+        return armature.session_uid == self.uid or armature.name == self.name
+
     def find(self) -> bpy.types.Object | None:
         """The rig as it is now, in this scene: the same object if it is there, else the one that has its name."""
         for armature in bpy.context.scene.objects:
@@ -58,12 +69,21 @@ class Work:
     handle: str
     title: str
     target: Target | None
-    request: Request
+    request: Request | None
     apply: Callable[["Work", Result], None]
     started: float
+    question: str = ""
     stage: str = "Looking for the server"
     fraction: float = 0.0
     text: str = ""
+    part: tuple[int, int] = (0, 1)  # which of how many jobs that are one thing to the artist
+    failed: Callable[["Work", Failed], bool] | None = None  # asked first when it fails; True: seen to
+    live: bool = False  # belongs to a tool of ours that is running, so it need not wait for the tool's end
+
+    @property
+    def words(self) -> str:
+        """What the artist asked, "" for a tool that takes no words."""
+        return self.question or (self.request.prompt if isinstance(self.request, PoseRequest) else "")
 
     @property
     def seconds(self) -> float:
@@ -86,9 +106,10 @@ class Browser:
     target: Target
     poses: tuple[Pose, ...]
     before: Snapshot
-    pictures: tuple[str, ...]  # the poses as JSON, by which the panel finds their pictures
+    figures: tuple[tuple[str, Mapping[str, np.ndarray]], ...]  # a key, and where the rig's joints are in each pose
     prompt: str
     result: Result
+    changes: str = ""  # the pose that the words changed, as JSON
     index: int = 0
 
 
@@ -101,6 +122,8 @@ class Session:
     work: Work | None = None
     held: tuple[Work, Result] | None = None  # an answer that waits for a mode in which it can be applied
     browser: "Browser | None" = None  # candidates that are being stepped through
+    drag: "Drag | None" = None  # a body that is being dragged by its joints
+    correction: "Correction | None" = None  # points of a picture that are being moved
     answer: str = ""
     problem: Problem | None = None
     drawn: float = 0.0  # when the panels were last told to redraw, in time.monotonic()'s seconds
@@ -112,6 +135,14 @@ current = Session()
 # -- for operators ---------------------------------------------------------------------------------------------------
 
 
+def look(context: bpy.types.Context, *, then_start: bool = False) -> None:
+    """Looks for the server, and where it is this computer's own, for what is installed; ``then_start``: starts it."""
+    if preferences.is_local(context) and not local.server().busy:
+        local.server().survey(preferences.install_settings(context), then_start, bpy.app.online_access)
+        local.wake()
+    check(context)
+
+
 def check(context: bpy.types.Context) -> None:
     """Looks for the server in a thread."""
     current.connection = current.connection.checking()
@@ -120,13 +151,30 @@ def check(context: bpy.types.Context) -> None:
 
 
 def begin(
-    endpoint: Endpoint, title: str, request: Request, target: Target | None, apply: Callable[[Work, Result], None]
+    endpoint: Endpoint,
+    title: str,
+    request: Request,
+    target: Target | None,
+    apply: Callable[[Work, Result], None],
+    question: str = "",
 ) -> None:
-    """Starts a job; ``apply(work, result)`` is called on the main thread when it is done."""
+    """Starts a job; ``apply(work, result)`` is called on the main thread when it is done.
+
+    ``question``: the artist's own words where the request does not hold them.
+    """
     current.problem = None
     current.answer = ""
     handle = current.jobs.submit(endpoint, request)
-    current.work = Work(handle, title, target, request, apply, time.monotonic())
+    current.work = Work(handle, title, target, request, apply, time.monotonic(), question)
+    _wake()
+
+
+def run(title: str, errand: Errand, target: Target | None, apply: Callable[[Work, Any], None]) -> None:
+    """Starts work of our own in a thread, as reading a picture; the panel shows it as it shows a job."""
+    current.problem = None
+    current.answer = ""
+    handle = current.jobs.run(errand)
+    current.work = Work(handle, title, target, None, apply, time.monotonic(), stage=title)
     _wake()
 
 
@@ -140,6 +188,12 @@ def cancel() -> bool:
     current.problem = Problem("Cancelled; nothing was changed.")
     redraw()
     return True
+
+
+def can(task: str) -> bool:
+    """Whether the server does this task, as far as is known."""
+    known = current.connection.capabilities.tasks
+    return not known or task in known
 
 
 def fail(sentence: str, details: str = "") -> None:
@@ -168,7 +222,7 @@ def pump() -> float | None:
 
 def _take(message: Message) -> None:
     if isinstance(message, Connected):
-        current.connection = message.connection
+        current.connection = _with_local(message.connection)
         redraw()
         return
     work = current.work
@@ -177,30 +231,58 @@ def _take(message: Message) -> None:
     if isinstance(message, Progressed):
         status = message.status
         connection = current.connection
-        current.connection = connection.queued(status.position) if status.state == "queued" else connection.working()
+        if work.request is not None:
+            current.connection = (
+                connection.queued(status.position) if status.state == "queued" else connection.working()
+            )
         stage = status.stage or ("Waiting for its turn" if status.state == "queued" else "Thinking")
-        current.work = replace(work, stage=stage, fraction=status.fraction, text=status.text)
+        done, count = work.part
+        stage = stage if count == 1 else f"{work.title}: {stage}"
+        current.work = replace(work, stage=stage, fraction=(done + status.fraction) / count, text=status.text)
     elif isinstance(message, Finished):
         current.held = (work, message.result)
-        current.connection = current.connection.working()
+        if work.request is not None:
+            current.connection = current.connection.working()
     elif isinstance(message, Failed):
         current.work = None
-        current.problem = Problem(message.sentence, message.details)
+        if work.failed is not None and work.failed(work, message):
+            return
+        sentence = message.sentence
+        if message.code == ServerOffError.code and preferences.is_local(bpy.context):
+            sentence = current.connection.text  # what to press, instead of an address
+        current.problem = Problem(sentence, message.details)
         if message.by_server:
             current.connection = current.connection.working()
+    redraw()
+
+
+def _with_local(connection: Connection) -> Connection:
+    """A server of this computer that does not answer is stopped, or not installed, or being started."""
+    return connection.with_local(local.status()) if preferences.is_local(bpy.context) else connection
+
+
+def _on_local() -> None:
+    """Something is new about the server of this computer."""
+    status = local.status()
+    if preferences.is_local(bpy.context):
+        before = current.connection
+        if status.phase is Phase.RUNNING and before.state not in ANSWERS:
+            check(bpy.context)
+        else:
+            current.connection = before.with_local(status)
     redraw()
 
 
 def _apply_held() -> float | None:
     assert current.held is not None
     work, result = current.held
-    obstacle = _obstacle()
+    obstacle = _obstacle(work.live)
     if obstacle:
         current.work = replace(work, stage=obstacle, fraction=1.0)
         redraw()
         return HELD_TICK_SECONDS
     current.held = current.work = None
-    current.answer = result.text
+    current.answer = result.text if isinstance(result, Result) else ""
     try:
         work.apply(work, result)
     except RuntimeError as error:  # an operator that refuses reports through this
@@ -219,8 +301,8 @@ def _where(error: Exception) -> str:
     return "; ".join(f"{Path(step.filename).name}:{step.lineno} {step.name}" for step in steps) + f"; {error!r}"
 
 
-def _obstacle() -> str:
-    """Why a pose cannot be applied at this moment; "" when it can."""
+def _obstacle(live: bool) -> str:
+    """Why a pose cannot be applied at this moment; "" when it can. ``live``: our own tool waits for it."""
     context = bpy.context
     if _is_rendering():  # changing data that is being rendered can crash Blender
         return "The answer waits for the end of the render"
@@ -228,7 +310,7 @@ def _obstacle() -> str:
         return "The answer waits for you to go back to Object or Pose Mode"
     for window in context.window_manager.windows:
         for operator in window.modal_operators:
-            if operator.bl_idname.startswith(_BLOCKING_OPERATORS):
+            if not live and operator.bl_idname.startswith(_BLOCKING_OPERATORS):
                 return "The answer waits for you to finish what you are doing"
     return ""
 
@@ -278,6 +360,7 @@ def start() -> None:
     """Called when the add-on is enabled: nothing runs yet, one look for the server is on its way."""
     global current  # noqa: PLW0603 - a session lives from register to unregister
     current = Session()
+    local.start(_on_local)
     bpy.app.handlers.load_pre.append(_on_load)
     bpy.app.handlers.undo_pre.append(_on_undo)
     if not bpy.app.background:
@@ -292,13 +375,15 @@ def stop() -> None:
     for handlers, handler in ((bpy.app.handlers.load_pre, _on_load), (bpy.app.handlers.undo_pre, _on_undo)):
         if handler in handlers:
             handlers.remove(handler)
+    _end_drag()
     current.jobs.close()
+    local.stop()
 
 
 def _first_check() -> None:
     settings = preferences.get(bpy.context)
     if settings is not None and settings.check_at_start and not preferences.refusal(bpy.context):
-        check(bpy.context)
+        look(bpy.context, then_start=settings.start_server)
 
 
 @bpy.app.handlers.persistent
@@ -307,12 +392,21 @@ def _on_load(*_: object) -> None:
     if current.work is not None:
         current.jobs.cancel(current.work.handle)
     current.work = current.held = current.browser = None
+    _end_drag()
+    seen.forget()
     current.answer, current.problem = "", None
 
 
 @bpy.app.handlers.persistent
 def _on_undo(*_: object) -> None:
-    """Undo brings back the pose from before the candidates by itself."""
+    """Undo brings back the pose from before the candidates, or from before dragging, by itself."""
     current.browser = None
+    _end_drag()
 
 
+def _end_drag() -> None:
+    """The rig is left to whoever asks for this; the operator that drags ends itself when it sees it."""
+    current.correction = None
+    drag, current.drag = current.drag, None
+    if drag is not None:
+        drag.end()

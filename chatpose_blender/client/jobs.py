@@ -14,10 +14,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from . import connection as conn
-from .contract import Capabilities, Health, JobStatus, Request, Result
+from .contract import Capabilities, Health, JobStatus, Request
 from .http import (
     AnswerCutOffError,
     Client,
@@ -53,10 +53,10 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Finished:
-    """A job is done."""
+    """A job is done. ``result`` is the server's Result, or what an errand gave."""
 
     handle: str
-    result: Result
+    result: Any
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,18 @@ class Failed:
 Message: TypeAlias = Connected | Progressed | Finished | Failed
 
 
+Errand: TypeAlias = Callable[[Callable[[str, float], None], threading.Event], Any]
+"""Work that needs no server, as reading a picture: gets ``report(stage, fraction)`` and an event that asks it to stop.
+
+Runs in a thread; what it returns comes as Finished. Raises ClientError for what the artist is to be told.
+"""
+
+
 @dataclass
 class _Job:
     handle: str
     endpoint: Endpoint
-    request: Request
+    request: Request | None
     cancelled: threading.Event = field(default_factory=threading.Event)
     server_id: str = ""
 
@@ -105,6 +112,13 @@ class Jobs:
         job = _Job(uuid.uuid4().hex, endpoint, request)
         self._jobs[job.handle] = job
         self._start(self._run_job, job)
+        return job.handle
+
+    def run(self, errand: Errand) -> str:
+        """Starts work of our own in a thread and gives its handle at once."""
+        job = _Job(uuid.uuid4().hex, Endpoint(), None)
+        self._jobs[job.handle] = job
+        self._start(self._run_errand, job, errand)
         return job.handle
 
     def cancel(self, handle: str) -> bool:
@@ -190,6 +204,17 @@ class Jobs:
                 client.close()
         except ClientError as error:
             self._fail(job, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._inbox.put(Failed(job.handle, _unforeseen(error), "unforeseen", repr(error)))
+
+    def _run_errand(self, job: _Job, errand: Errand) -> None:
+        def report(stage: str, fraction: float) -> None:
+            self._inbox.put(Progressed(job.handle, JobStatus(job.handle, "running", stage, fraction)))
+
+        try:
+            self._inbox.put(Finished(job.handle, errand(report, job.cancelled)))
+        except ClientError as error:
+            self._inbox.put(Failed(job.handle, str(error), error.code, error.details))
         except Exception as error:  # noqa: BLE001 - as above
             self._inbox.put(Failed(job.handle, _unforeseen(error), "unforeseen", repr(error)))
 

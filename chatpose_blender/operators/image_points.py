@@ -190,7 +190,7 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
             correction.move(self.held, *sheet.to_picture(at, _size(correction)))
             self.canvas.area.tag_redraw()
             return {"RUNNING_MODAL"}
-        hovered = point_at(correction, sheet, at)
+        hovered = point_at(correction, sheet, at, _scale())
         if hovered != self.hovered:
             self.hovered = hovered
             self.canvas.area.tag_redraw()
@@ -209,7 +209,7 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
         self, context: bpy.types.Context, correction: Correction, event: bpy.types.Event, at: Vector
     ) -> set[str]:
         sheet = self.canvas.sheet(_size(correction))
-        self.hovered = "" if sheet is None else point_at(correction, sheet, at)
+        self.hovered = "" if sheet is None else point_at(correction, sheet, at, _scale())
         if event.type == "ESC":
             return self._finish(context, keep=False)
         if event.type in {"RET", "NUMPAD_ENTER"}:
@@ -280,13 +280,17 @@ class CHATPOSE_OT_correct_end(Explains, bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _scale() -> float:
+    return bpy.context.preferences.system.ui_scale
+
+
 def _size(correction: Correction) -> tuple[int, int]:
     return correction.known.sight.width, correction.known.sight.height
 
 
-def point_at(correction: Correction, sheet: Sheet, at: Vector) -> str:
-    """The point under the pointer: the nearest within reach, "" where there is none."""
-    reach = _REACH * bpy.context.preferences.system.ui_scale
+def point_at(correction: Correction, sheet: Sheet, at: Vector, scale: float) -> str:
+    """The point under the pointer: the nearest within reach, "" where there is none. ``scale``: the interface's."""
+    reach = _REACH * scale
     size = _size(correction)
     away = [((sheet.to_region((x, y), size) - at).length, name) for name, (x, y, _) in correction.points().items()]
     near = min(away, default=(reach, ""))
