@@ -2,7 +2,19 @@
 
 import bpy
 
-from . import history, icons, keymaps, pictures, preferences, properties, session
+from . import (
+    history,
+    icons,
+    image_sources,
+    keymaps,
+    people_pictures,
+    pictures,
+    preferences,
+    properties,
+    seen,
+    session,
+    translations,
+)
 from .operators import CLASSES as OPERATORS
 from .panels import CLASSES as PANELS
 
@@ -16,18 +28,24 @@ def register() -> None:
     properties.attach()
     icons.load()
     pictures.load()
+    people_pictures.load()
     session.start()
     history.start()
     keymaps.load()
+    translations.load()
 
 
 def unregister() -> None:
     """The other way round; work that is under way is cancelled first."""
+    translations.unload()
     keymaps.unload()
     history.stop()
     session.stop()
+    people_pictures.unload()
     pictures.unload()
     icons.unload()
+    seen.forget()
+    image_sources.clean()
     properties.detach()
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -21,7 +21,7 @@ def can_ask(cls: type[bpy.types.Operator], context: bpy.types.Context, task: str
     """The poll of everything that asks the server about the character."""
     reason = asking_refusal(context, task, more)
     if reason:
-        cls.poll_message_set(reason)
+        cls.poll_message_set(pgettext_tip(reason))
     return not reason
 
 

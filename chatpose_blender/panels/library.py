@@ -47,12 +47,11 @@ class CHATPOSE_PT_library(ChildPanel, bpy.types.Panel):
 
     def _draw_nothing(self, context: bpy.types.Context, view: bpy.types.PropertyGroup) -> None:
         if history.current.is_reading:
-            text = "Reading the library"
+            draw_text(context, self.layout, "Reading the library", "INFO")
         elif len(history.current) and (view.search or view.only_starred):
-            text = "No pose has all of these words"
+            draw_text(context, self.layout, "No pose has all of these words", "INFO")
         else:
-            text = "Every pose that is made appears here, in every file"
-        draw_text(context, self.layout, text, "INFO")
+            draw_text(context, self.layout, "Every pose that is made appears here, in every file", "INFO")
 
     def _draw_chosen(self, context: bpy.types.Context, entry: history.Entry | None) -> None:
         if entry is None:

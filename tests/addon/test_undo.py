@@ -140,9 +140,7 @@ class Desk(RuleBasedStateMachine):
     @rule(seed=SEEDS, frames=st.sets(st.integers(1, 30), min_size=1, max_size=3))
     @precondition(lambda self: self.keys)
     def key_many(self, seed, frames):
-        poses = [
-            {"frame": frame, "pose": {"joints": _joints(seed + i)}} for i, frame in enumerate(sorted(frames))
-        ]
+        poses = [{"frame": frame, "pose": {"joints": _joints(seed + i)}} for i, frame in enumerate(sorted(frames))]
         self._press(bpy.ops.chatpose.key_poses, target=_rig().name, poses=json.dumps(poses))
 
     @rule(frame=st.integers(1, 30))

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A day at the desk in Blender's real window, button by button: chat, question, refine, F9, asset, library, storyboard,
+a Rigify character. Run by test_day_window.py, against a scripted server. Writes OUT/day.json and pictures.
+"""
+
+import json
+import math
+import os
+import sys
+
+import bpy
+from mathutils import Euler
+
+sys.path.insert(0, "/mnt/project/scripts/blender")
+import gui_lib as gui
+
+MODULE = "bl_ext.user_default.chatpose"
+FRONT = Euler((math.radians(78), 0, math.radians(28)))
+SWEEP = 6  # pixels; a field of the redo panel is 20 high
+
+
+def rig():
+    """The active character, found anew each time: undo replaces objects."""
+    return bpy.context.view_layer.objects.active
+
+
+def arm(side="left"):
+    """How far the arm is raised, in radians."""
+    w, *_, z = rig().pose.bones[f"{side}_shoulder"].rotation_quaternion
+    return round(2 * math.atan2(abs(z), w), 3)
+
+
+def said():
+    """The conversation's words."""
+    return [message.text for message in rig().chatpose.messages]
+
+
+def only(*names):
+    """Of the tab's child panels draws these alone, open, so that all fits the window."""
+    module = sys.modules[f"{MODULE}.registration"]
+    for cls in module.PANELS:
+        if getattr(cls, "bl_parent_id", ""):
+            if hasattr(bpy.types, cls.__name__):
+                bpy.utils.unregister_class(cls)
+            if cls.__name__ in names:
+                cls.bl_options = set()
+                bpy.utils.register_class(cls)
+    gui.redraw()
+
+
+def test():
+    """The artist's way, step by step."""
+    settings = bpy.context.preferences.addons[MODULE].preferences
+    settings.address, settings.token = os.environ["CHATPOSE_ADDRESS"], ""
+    yield from gui.ready()
+    for ob in list(bpy.context.scene.objects):
+        bpy.data.objects.remove(ob)
+    area, space, _ = gui.viewport()
+    space.overlay.show_cursor = False
+    space.region_3d.view_location = (0.0, 0.0, 0.85)
+    space.region_3d.view_rotation = FRONT.to_quaternion()
+    space.region_3d.view_distance = 3.6
+    session = sys.modules[f"{MODULE}.session"]
+    history = sys.modules[f"{MODULE}.history"]
+    region = yield from gui.open_sidebar("ChatPose")
+    over_view = (area.x + area.width // 4, area.y + area.height // 2)
+    seen = {}
+
+    def press(operator):
+        yield from gui.click(*(yield from gui.find_button(region, operator)))
+
+    def idle():
+        yield from gui.wait_for(lambda: session.current.work is None, "the answer")
+        assert session.current.problem is None, session.current.problem.sentence
+        yield 0.2
+
+    def ask(words, operator="chatpose.pose("):
+        bpy.context.scene.chatpose.prompt = words
+        yield from press(operator)
+        yield from idle()
+
+    # chat, question, refine
+    only("CHATPOSE_PT_conversation")
+    yield from press("chatpose.add_body(")
+    yield from gui.wait_for(rig, "the body after Add SMPL-X Body")
+    yield from ask("raise the left arm")
+    seen["posed"] = arm()
+    yield from ask("what is she doing?")
+    seen["after_question"] = arm()
+    yield from ask("higher", "refine=True")
+    seen["refined"], seen["said"] = arm(), said()
+    gui.shot("chat.png")
+
+    # the redo panel: strength by Ctrl-V over its field, mirror by a click on its box
+    manager = bpy.context.window_manager
+    place = None
+    for direction in (-1, 1):  # the panel opens around the pointer, and closes when the pointer is far from it
+        yield from gui.move(*over_view)
+        yield from gui.key("F9", *over_view)
+        yield 0.5
+        gui.shot("redo_panel.png")
+        for y in range(over_view[1], over_view[1] + direction * 240, direction * SWEEP):
+            manager.clipboard = ""
+            yield from gui.move(over_view[0] + 40, y)
+            yield from gui.key("C", over_view[0] + 40, y, ctrl=True)
+            if manager.clipboard.startswith("1.0"):
+                place = (over_view[0] + 40, y + direction * SWEEP)
+                break
+        if place:
+            break
+    assert place, "the redo panel has no field for the strength"
+    manager.clipboard = "0.5"
+    yield from gui.move(*place)
+    yield from gui.key("V", *place, ctrl=True)
+    yield 0.3
+    seen["half"] = arm()
+    for x in (place[0] - 20, place[0] - 40, place[0], place[0] - 60):
+        if manager.operators[-1].properties.mirror:
+            break
+        yield from gui.click(x, place[1] - 22)
+    seen["mirrored"] = [arm("left"), arm("right")]
+    gui.shot("redo_mirror.png")
+    yield from gui.move(area.x + 30, area.y + 60)
+    yield 0.3
+
+    # Save as Pose Asset, and the pose again from the library
+    yield from press("chatpose.save_asset(")
+    asset = next(action for action in bpy.data.actions if action.asset_data)
+    seen["asset"] = [asset.name, asset.asset_data.description, [tag.name for tag in asset.asset_data.tags]]
+    seen["preview"] = list(asset.preview.image_size)
+    only("CHATPOSE_PT_library")
+    entry = next(e for e in history.current.matching() if e.prompt == "raise the left arm")
+    yield from press(f'library_apply(entry="{entry.id}")')
+    yield 0.3
+    seen["from_library"] = arm()
+    yield from press("chatpose.library_star(")
+    yield 0.3
+    seen["starred"] = history.current.get(entry.id).starred
+    gui.shot("library.png")
+
+    # storyboard
+    only("CHATPOSE_PT_storyboard")
+    bpy.context.scene.chatpose.prompt = "1: stands, 20: raises the arm"
+    yield from press("chatpose.beat_add(")
+    yield from press("chatpose.storyboard(")
+    yield from idle()
+    action = rig().animation_data.action
+    seen["keys"] = [round(frame) for frame in action.frame_range]
+    gui.shot("storyboard.png")
+
+    # a Rigify character
+    bpy.ops.preferences.addon_enable(module="rigify")
+    for ob in list(bpy.context.scene.objects):
+        bpy.data.objects.remove(ob)
+    canvas = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=gui.window(), area=area, region=canvas):
+        bpy.ops.object.armature_human_metarig_add()
+        bpy.ops.pose.rigify_generate()
+    character = next(ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE" and ob.name != "metarig")
+    metarig = bpy.context.scene.objects.get("metarig")
+    if metarig is not None:
+        metarig.hide_set(True)
+    bpy.context.view_layer.objects.active = character
+    only("CHATPOSE_PT_conversation")
+    yield 0.5
+    before = character.pose.bones["upper_arm_fk.L"].matrix.copy()
+    yield from ask("raise the left arm")
+    after = rig().pose.bones["upper_arm_fk.L"].matrix
+    seen["rigify"] = round(math.degrees(before.to_quaternion().rotation_difference(after.to_quaternion()).angle), 1)
+    seen["rigify_said"] = said()
+    gui.shot("rigify.png")
+    # the same in German
+    view = bpy.context.preferences.view
+    view.language, view.use_translate_interface = "de_DE", True
+    seen["german"] = bpy.app.translations.pgettext("Describe Pose", "Operator")
+    gui.shot("german.png")
+    (gui.OUT / "day.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+gui.run(test)
