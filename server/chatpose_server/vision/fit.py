@@ -47,15 +47,22 @@ _SITES: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {
     "left_ankle": ("left_ankle", (0.005, 0.002, 0.006)),
     "left_heel": ("left_ankle", (0.006, -0.060, -0.032)),
     "left_foot_index": ("left_foot", (-0.020, -0.020, 0.025)),
+    # knuckles as the hands' own network marks them
+    "left_knuckle_index": ("left_wrist", (0.102, -0.010, 0.026)),
+    "left_knuckle_middle": ("left_wrist", (0.102, -0.005, 0.0)),
+    "left_knuckle_pinky": ("left_wrist", (0.086, -0.009, -0.038)),
 }
+
+MARKS: Final = (*NAMES, *(f"{s}_knuckle_{f}" for s in ("left", "right") for f in ("index", "middle", "pinky")))
+"""Everything that can be seen of a person: BlazePose's 33 landmarks, then three knuckles of each hand."""
 
 
 @functools.cache
 def _sites() -> tuple[list[int], Tensor]:
-    """For each of the 33 landmarks: its joint, and its place in that joint's frame (33, 3)."""
+    """For each of the 39 marks: its joint, and its place in that joint's frame (39, 3)."""
     joints: list[int] = []
     places: list[tuple[float, float, float]] = []
-    for name in NAMES:
+    for name in MARKS:
         twin = name.replace("right", "left")
         joint, (x, y, z) = _SITES[twin]
         joints.append(INDEX[mirror_name(joint) if twin != name else joint])
@@ -67,7 +74,7 @@ def _sites() -> tuple[list[int], Tensor]:
 _PIXEL_SIGMA: Final = 0.012
 _SPACE_SIGMA: Final = 0.05
 _SPACE_SIGMA_DEPTH: Final = 0.08
-_LOOSE: Final = {"pinky": 0.5, "index": 0.5, "thumb": 0.4, "heel": 0.7, "foot": 0.7, "eye": 0.5, "mouth": 0.6, "ear": 0.7}
+_LOOSE: Final = {"knuckle": 0.7, "pinky": 0.5, "index": 0.5, "thumb": 0.4, "heel": 0.7, "foot": 0.7, "eye": 0.5, "mouth": 0.6, "ear": 0.7}
 """Trust in what is small or many, against 1 for a limb's joint."""
 
 UNSEEN: Final = 0.06  # what BlazePose guesses of hidden limbs counts this much: it knows how people stand
@@ -83,8 +90,8 @@ _STIFF: Final = {"pelvis": 0.2, "spine": 3.0, "neck": 1.5, "collar": 2.5, "foot"
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of one person. ``pixels`` (33, 2), ``trust`` (33,) 0..1, ``space`` (33, 3) metres (x right, y up,
-    z towards the viewer), ``space_trust`` (33,), ``width`` and ``height`` of the picture, ``focal_px`` if known.
+    """What is known of one person. ``pixels`` (39, 2), ``trust`` (39,) 0..1, ``space`` (39, 3) metres (x right, y up,
+    z towards the viewer), ``space_trust`` (39,), ``width`` and ``height`` of the picture, ``focal_px`` if known.
     """
 
     pixels: Tensor
@@ -131,7 +138,7 @@ def _bones() -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _carried() -> Tensor:
-    """(33, 22) 1 where a landmark moves when a joint turns."""
+    """(39, 22) 1 where a landmark moves when a joint turns."""
     joints, _ = _sites()
     table = torch.zeros(len(joints), _COUNT)
     for k, joint in enumerate(joints):
@@ -143,7 +150,7 @@ def _carried() -> Tensor:
 
 @functools.cache
 def _hung() -> Tensor:
-    """(33, 22) 1 where a bone (by its lower joint) lies between the pelvis and a landmark."""
+    """(39, 22) 1 where a bone (by its lower joint) lies between the pelvis and a landmark."""
     table = _carried().clone()
     table[:, 0] = 0
     return table
@@ -151,7 +158,7 @@ def _hung() -> Tensor:
 
 @dataclass(frozen=True)
 class _State:
-    """Forward kinematics around the pelvis: ``joints`` (B, 22, 3), ``matrot`` (B, 22, 3, 3), ``points`` (B, 33, 3),
+    """Forward kinematics around the pelvis: ``joints`` (B, 22, 3), ``matrot`` (B, 22, 3, 3), ``points`` (B, 39, 3),
     ``bones`` (B, 22, 3): each bone in the camera's axes.
     """
 
@@ -251,19 +258,20 @@ class _Problem:
     focal: float
     focal_sigma: float
     ray: Tensor
-    pixel_weight: Tensor  # (33,)
-    space_weight: Tensor  # (33, 3)
+    pixel_weight: Tensor  # (39,)
+    space_weight: Tensor  # (39, 3)
 
 
 def _loose() -> Tensor:
-    return torch.tensor([next((w for k, w in _LOOSE.items() if k in name), 1.0) for name in NAMES])
+    return torch.tensor([next((w for k, w in _LOOSE.items() if k in name), 1.0) for name in MARKS])
 
 
 def _problem(seen: Seen) -> _Problem:
     sure = seen.pixels[seen.trust > 0.5] if int((seen.trust > 0.5).sum()) > 4 else seen.pixels
     # Shorter people in the picture (crouched, seen from above) are not better seen: size comes from space too.
-    flat = (seen.space - seen.space.mean(0))[:, :2].norm(dim=1).mean()
-    spread = (seen.pixels - seen.pixels.mean(0)).norm(dim=1).mean()
+    body = slice(0, len(NAMES))
+    flat = (seen.space[body] - seen.space[body].mean(0))[:, :2].norm(dim=1).mean()
+    spread = (seen.pixels[body] - seen.pixels[body].mean(0)).norm(dim=1).mean()
     size = float(1.7 * spread / flat.clamp(min=0.05))
     size = min(size, 4.0 * float((sure.amax(0) - sure.amin(0)).max()))
     focal = seen.focal_px or DEFAULT_FOCAL * max(seen.width, seen.height)
@@ -303,10 +311,10 @@ def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
         guess.rest[:, :3], guess.rest[:, 3], guess.rest[:, 4], guess.rest[:, 5:],
     )  # fmt: skip
     state = _kinematics(guess.quat, lengths)
-    moves = torch.zeros(b, len(NAMES), 3, _VARIABLES)
-    lever = state.points[:, :, None] - state.joints[:, None]  # (B, 33, 22, 3)
+    moves = torch.zeros(b, len(MARKS), 3, _VARIABLES)
+    lever = state.points[:, :, None] - state.joints[:, None]  # (B, 39, 22, 3)
     axes = state.matrot.transpose(-1, -2)[:, None]  # (B, 1, 22, 3 axes, 3)
-    turn = torch.linalg.cross(axes.expand(-1, len(NAMES), -1, -1, -1), lever[..., None, :].expand(-1, -1, -1, 3, -1))
+    turn = torch.linalg.cross(axes.expand(-1, len(MARKS), -1, -1, -1), lever[..., None, :].expand(-1, -1, -1, 3, -1))
     turn = turn * _carried()[None, :, :, None, None]
     moves[..., :_PLACE] = turn.flatten(2, 3).transpose(-1, -2)
     _, group = _bones()
@@ -408,7 +416,7 @@ _LIMBS: Final = (
 def _begin(p: _Problem) -> _Guess:
     """Two starts from the landmarks in space: limbs turned the shortest way, and so that elbows and knees hinge."""
     space = p.seen.space @ p.ray.T
-    at = {name: space[i] for i, name in enumerate(NAMES)}
+    at = {name: space[i] for i, name in enumerate(MARKS)}
     hips = (at["left_hip"] + at["right_hip"]) / 2
     up = (at["left_shoulder"] + at["right_shoulder"]) / 2 - hips
     side = at["left_hip"] - at["right_hip"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,8 @@ from ..pose import Pose
 from ..priors import embedded_prior
 from .blazepose import AT, NAMES, Landmarks
 from .camera import Camera
-from .fit import UNSEEN, Fitted, Seen, fit
+from .fit import MARKS, UNSEEN, Fitted, Seen, fit
+from .hands import Hand, finger_quats
 from .upright import stand
 
 _SURE: Final = 12.0  # a landmark that the artist put where it is counts as so many that were seen
@@ -39,12 +40,17 @@ def solve(
     *,
     focal_px: float | None = None,
     corrections: Mapping[str, tuple[float, float]] | None = None,
+    hands: Sequence[Hand] = (),
 ) -> Found:
-    """The pose of a person found in a picture of this size. ``corrections``: where landmarks really are, in pixels."""
-    seen = seen_of(person, width, height, focal_px, corrections or {})
+    """The pose of a person found in a picture of this size. ``corrections``: where landmarks really are, in pixels.
+    ``hands``: those of this person that could be read; only their fingers are spoken for.
+    """
+    seen = seen_of(person, width, height, focal_px, corrections or {}, hands)
     fitted = fit(seen, embedded_prior("vposer"))
-    score = float(seen.trust.clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
+    score = float(seen.trust[: len(NAMES)].clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
     pose, camera = stand(fitted, seen, score)
+    fingers = {name: quat for hand in hands for name, quat in finger_quats(hand).items()}
+    pose = replace(pose, joints={**pose.joints, **fingers})
     points = {
         name: (float(seen.pixels[i, 0]), float(seen.pixels[i, 1]), min(1.0, float(person.visibility[i])))
         for i, name in enumerate(NAMES)
@@ -60,12 +66,25 @@ def seen_of(
     height: int,
     focal_px: float | None,
     corrections: Mapping[str, tuple[float, float]],
+    hands: Sequence[Hand] = (),
 ) -> Seen:
     """What is known of a person, as the fit takes it."""
-    pixels = torch.from_numpy(person.pixels).float()
+    body, rest = len(NAMES), len(MARKS) - len(NAMES)
+    pixels = torch.cat([torch.from_numpy(person.pixels).float(), torch.zeros(rest, 2)])
+    space = torch.cat([torch.from_numpy(person.world).float(), torch.zeros(rest, 3)])
+    trust, space_trust = torch.zeros(len(MARKS)), torch.zeros(len(MARKS))
     inside = _inside(person.pixels, width, height)
-    trust = torch.from_numpy(person.visibility * inside).float().clamp(min=UNSEEN)
-    space_trust = torch.from_numpy(person.visibility).float().clamp(min=UNSEEN)
+    trust[:body] = torch.from_numpy(person.visibility * inside).float().clamp(min=UNSEEN)
+    space_trust[:body] = torch.from_numpy(person.visibility).float().clamp(min=UNSEEN)
+    for hand in hands:
+        for finger, i in (("index", 5), ("middle", 9), ("pinky", 17)):
+            k = MARKS.index(f"{hand.side}_knuckle_{finger}")
+            pixels[k] = torch.from_numpy(hand.pixels[i]).float()
+            space[k] = space[AT[f"{hand.side}_wrist"]] + torch.from_numpy(hand.world[i] - hand.world[0]).float()
+            trust[k] = space_trust[k] = hand.score
+        for finger in ("index", "pinky", "thumb"):  # what the body's network thinks of fingers is coarser
+            k = AT[f"{hand.side}_{finger}"]
+            trust[k] = space_trust[k] = UNSEEN
     size = float(np.ptp(person.pixels, axis=0).max())
     for name, (x, y) in corrections.items():
         i = AT[name]
@@ -73,7 +92,7 @@ def seen_of(
         pixels[i] = torch.tensor([x, y])
         trust[i] = _SURE
         space_trust[i] = max(UNSEEN / 4, float(space_trust[i]) * math.exp(-((moved / _MOVED) ** 2)))
-    return Seen(pixels, trust, torch.from_numpy(person.world).float(), space_trust, width, height, focal_px)
+    return Seen(pixels, trust, space, space_trust, width, height, focal_px)
 
 
 def _inside(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -6,13 +6,14 @@ corrected keypoint or another person of the same picture is answered without loo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..pose import Pose
 from ..progress import Progress, no_progress
@@ -20,6 +21,7 @@ from . import choose
 from .blazepose import AT, NAMES, Landmarks, find_people
 from .camera import Camera, focal_from_exif
 from .crops import Pyramid
+from .hands import Hand, find_hands
 from .networks import VisionError
 from .solve import solve
 
@@ -116,25 +118,55 @@ def keypoints_json(keypoints: Mapping[str, tuple[float, float, float]]) -> dict[
 
 # -- who is there ------------------------------------------------------------------------------------------------------
 _scenes: OrderedDict[str, Scene] = OrderedDict()
+_hands: OrderedDict[tuple[str, int], tuple[Hand, ...]] = OrderedDict()
 _lock = threading.Lock()
+
+
+@dataclass
+class _Looked:
+    """A picture that is opened when somebody looks at it, once."""
+
+    source: Source
+
+    @functools.cached_property
+    def key(self) -> str:
+        return hashlib.sha256(self.source.data).hexdigest()
+
+    @functools.cached_property
+    def picture(self) -> Pyramid:
+        return Pyramid(self.source.decode())
+
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _remembered(store: OrderedDict[_K, _V], key: _K, make: Callable[[], _V]) -> _V:
+    with _lock:
+        if key in store:
+            store.move_to_end(key)
+            return store[key]
+    made = make()
+    with _lock:
+        store[key] = made
+        while len(store) > _REMEMBERED:
+            store.popitem(last=False)
+    return made
 
 
 def people(source: Source, progress: Progress = no_progress) -> Scene:
     """Everybody in a picture; nobody is no error here."""
-    key = hashlib.sha256(source.data).hexdigest()
-    with _lock:
-        if key in _scenes:
-            _scenes.move_to_end(key)
-            return _scenes[key]
-    progress("Opening the picture", 0.05)
-    picture = Pyramid(source.decode())
-    progress("Looking for people", 0.2)
-    scene = Scene(picture.width, picture.height, tuple(find_people(picture)))
-    with _lock:
-        _scenes[key] = scene
-        while len(_scenes) > _REMEMBERED:
-            _scenes.popitem(last=False)
-    return scene
+    return _people(_Looked(source), progress)
+
+
+def _people(looked: _Looked, progress: Progress) -> Scene:
+    def look() -> Scene:
+        progress("Opening the picture", 0.05)
+        picture = looked.picture
+        progress("Looking for people", 0.2)
+        return Scene(picture.width, picture.height, tuple(find_people(picture)))
+
+    return _remembered(_scenes, looked.key, look)
 
 
 def pose(
@@ -153,22 +185,29 @@ def pose(
     if unknown:
         raise KeypointError(f"There is no keypoint '{unknown[0][:32]}'. Known: {', '.join(NAMES)}.")
     started = time.perf_counter()
-    scene = people(source, progress)
-    looked = time.perf_counter()
+    looked = _Looked(source)
+    scene = _people(looked, progress)
+    found_people = time.perf_counter()
     if not scene.people:
         raise NoPersonError("No person was found in the picture. Use one in which a person can be seen, larger or clearer.")
     wish = choose.read(words, [p.box for p in scene.people])
     at = person if wish.person is None else wish.person
     chosen = _at(scene, at)
+    progress("Looking at the hands", 0.5)
+    hands = _remembered(_hands, (looked.key, at), lambda: find_hands(looked.picture, chosen))
+    saw_hands = time.perf_counter()
     progress("Fitting the body", 0.6)
     focal = focal_from_exif(source.film_mm, scene.width, scene.height)
-    found = solve(chosen, scene.width, scene.height, focal_px=focal, corrections=corrections)
+    found = solve(chosen, scene.width, scene.height, focal_px=focal, corrections=corrections, hands=hands)
     fitted = time.perf_counter()
     made, changed = found.pose, ""
     if wish.change:
         progress("Making it do what the words say", 0.8)
         made, changed = _change(found.pose, wish.change)
-    timings = {"people": looked - started, "fit": fitted - looked, "words": time.perf_counter() - fitted}
+    timings = {
+        "people": found_people - started, "hands": saw_hands - found_people, "fit": fitted - saw_hands,
+        "words": time.perf_counter() - fitted,
+    }  # fmt: skip
     text = " ".join(filter(None, (_which(scene, at, wish), _guesses(chosen), changed)))
     return Posed(made, text, scene, at, found.keypoints, found.camera, timings)
 
