@@ -15,7 +15,7 @@ from . import __package__ as base_package
 from . import blender_versions
 from .client.http import DEFAULT_ADDRESS
 from .client.local_install import Bundle, Settings
-from .client.local_server import Diagnosed, LocalServer, Phase, Places, Status
+from .client.local_server import Diagnosed, LocalServer, Places, Status
 
 TICK_SECONDS = 0.1
 IDLE_TICK_SECONDS = 1.0  # while nothing is expected but bad news
@@ -78,12 +78,16 @@ def pump() -> float | None:
     busy = _server.waiting
     for message in _server.drain():
         if isinstance(message, Diagnosed):
-            bpy.context.window_manager.clipboard = message.text
+            _copy(message.text)
         elif _changed is not None:
             _changed()
     if busy:
         return TICK_SECONDS
     return IDLE_TICK_SECONDS if _server.keeping else None
+
+
+def _copy(text: str) -> None:
+    bpy.context.window_manager.clipboard = text
 
 
 def start(changed: Callable[[], None]) -> None:

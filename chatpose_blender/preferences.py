@@ -1,20 +1,59 @@
 """What the user sets once: where the server is and how to prove who asks."""
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import __package__ as base_package
+from . import keymaps, local
 from .client.http import DEFAULT_ADDRESS, BadAddressError, Endpoint
 from .rig.body import STANDIN_FILE
+
+
+def _on_address(self: bpy.types.AddonPreferences, context: bpy.types.Context) -> None:
+    """Who gives an address means the server there."""
+    self.server = "ADDRESS"
 
 
 class ChatPosePreferences(bpy.types.AddonPreferences):
     bl_idname = base_package
 
+    server: EnumProperty(
+        name="Server",
+        description="Where poses are made",
+        items=(
+            ("LOCAL", "This Computer", "A server that ChatPose installs, starts and ends by itself"),
+            ("ADDRESS", "At an Address", "A server that somebody else runs, here or on another computer"),
+        ),
+    )
+    start_server: BoolProperty(
+        name="Start with Blender",
+        description="Start the installed server together with Blender, so that the first pose need not wait",
+        default=True,
+    )
+    compute: EnumProperty(
+        name="Compute With",
+        description="Which build of PyTorch is installed. Takes effect at the next install",
+        items=(
+            ("AUTO", "What Is Found", "The NVIDIA card if there is one whose driver is new enough, else the processor"),
+            ("CPU", "Processor", "The small download. Enough for the default model"),
+            ("CUDA", "NVIDIA Card", "The large download, whatever is found"),
+        ),
+    )
+    server_python: StringProperty(
+        name="Python",
+        description="A Python 3.11, 3.12 or 3.13 to install the server with. Leave it empty to have one found",
+        subtype="FILE_PATH",
+    )
+    wheels_folder: StringProperty(
+        name="Folder of Wheels",
+        description="Install from the files in this folder instead of from the network",
+        subtype="DIR_PATH",
+    )
     address: StringProperty(
         name="Server Address",
         description="Where the ChatPose server listens. Addresses on this computer work without online access",
         default=DEFAULT_ADDRESS,
+        update=_on_address,
     )
     token: StringProperty(
         name="Token",
@@ -37,16 +76,37 @@ class ChatPosePreferences(bpy.types.AddonPreferences):
         default=True,
     )
 
+    remember_poses: BoolProperty(
+        name="Remember Poses",
+        description="Keep every pose with its prompt in the library, on this computer, for use in other files",
+        default=True,
+    )
+
     def draw(self, context: bpy.types.Context) -> None:
         """The preferences' box."""
         column = self.layout.column()
         column.use_property_split = True
-        column.prop(self, "address")
-        column.prop(self, "token")
-        column.prop(self, "token_file")
+        column.row().prop(self, "server", expand=True)
+        if self.server == "LOCAL":
+            self._draw_local(context, column)
+        else:
+            column.prop(self, "address")
+            column.prop(self, "token")
+            column.prop(self, "token_file")
         column.prop(self, "check_at_start")
         column.prop(self, "body_file")
+        column.prop(self, "remember_poses")
         column.operator("chatpose.check_connection")
+        keymaps.draw(self.layout.box())
+
+    def _draw_local(self, context: bpy.types.Context, column: bpy.types.UILayout) -> None:
+        from .panels import server  # panels are drawn from the preferences' values
+
+        server.draw(context, column.box(), local.status())
+        server.draw_tools(column, local.status())
+        column.prop(self, "start_server")
+        for name in ("compute", "server_python", "wheels_folder"):
+            column.prop(self, name)
 
 
 def get(context: bpy.types.Context) -> ChatPosePreferences | None:
@@ -60,8 +120,22 @@ def endpoint(context: bpy.types.Context) -> Endpoint:
     settings = get(context)
     if settings is None:
         return Endpoint()
+    if settings.server == "LOCAL":
+        return Endpoint(local.address())
     token_file = bpy.path.abspath(settings.token_file) if settings.token_file else ""
     return Endpoint(settings.address, settings.token, token_file)
+
+
+def is_local(context: bpy.types.Context) -> bool:
+    """Whether poses are made by a server of this computer that ChatPose looks after."""
+    settings = get(context)
+    return settings is not None and settings.server == "LOCAL"
+
+
+def install_settings(context: bpy.types.Context) -> local.Settings:
+    """What the artist chose for an install."""
+    settings = get(context)
+    return local.Settings() if settings is None else local.settings_of(settings)
 
 
 def body_file(context: bpy.types.Context) -> str:

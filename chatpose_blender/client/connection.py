@@ -104,7 +104,6 @@ class Connection:
             state = State.LOST
         return replace(self, state=state, text=str(error), fraction=0.0)
 
-
     def with_local(self, local: Status) -> Connection:
         """What is known when the server is this computer's own: what we do with it comes before what it says."""
         state = _STATE_OF_PHASE.get(local.phase)

@@ -40,7 +40,7 @@ _RESERVE_MB: Final = 300  # a disk that is full to the last byte breaks more tha
 
 # What a list brings, in MB: over the network, and on disk. Measured; only for the bar and for what is said beforehand.
 _LISTS: Final = {
-    "server.txt": (110, 370),
+    "server.txt": (75, 390),
     "torch-cpu.txt": (195, 720),
     "torch-cuda.txt": (2900, 6500),
 }
@@ -628,7 +628,7 @@ def _megabytes_below(folder: Path) -> float:
 # What pip's output means, first match wins: (what it says, the error, what we say).
 _DISK: Final = "The disk is full; free some space and press the button again."
 _TROUBLES: Final[tuple[tuple[str, type[InstallError], str], ...]] = (
-    (r"No space left on device|Errno 28|WinError 112|not enough space on the disk|Not enough disk space",
+    (r"No space left on device|Errno 28|WinError 112|not enough space on the disk|not enough disk space",
      DiskFullError, _DISK),
     (r"DO NOT MATCH THE HASHES|Hash mismatch",
      InstallError, "A package is not the file that was expected, so it was not installed; press the button again, and if"
@@ -639,8 +639,8 @@ _TROUBLES: Final[tuple[tuple[str, type[InstallError], str], ...]] = (
     (r"No matching distribution found for (\S+)",
      InstallError, "The package {0} cannot be had for this computer and Python; check the network, or the folder of"
                    " wheels, and press the button again."),
-    (r"NewConnectionError|Name or service not known|name resolution|getaddrinfo failed|Network is unreachable"
-     r"|Failed to establish a new connection|ConnectTimeoutError|ProxyError|Connection refused|MaxRetryError|dns error",
+    (r"NewConnectionError|Name or service not known|name resolution|getaddrinfo failed|Network is unreachable|dns error"
+     r"|Failed to establish a new connection|ConnectTimeoutError|ProxyError|Connection refused|MaxRetryError",
      InstallError, "The package index cannot be reached; check the network and press the button again."),
     (r"WinError 206|filename or extension is too long|File name too long",
      InstallError, "A path is too long for Windows; switch on long paths in Windows and press the button again."),

@@ -265,7 +265,11 @@ class LocalServer:
             self._join(record)
         elif installed is not None and then_start:
             self._start(online)
-        self._replan(settings)
+        try:
+            self._replan(settings)
+        except InstallError:
+            if installed is None and not self.keeping:  # else there is a server, and nobody asked for another
+                raise
         self._rest()
 
     def _replan(self, settings: Settings) -> Plan | None:
@@ -294,7 +298,7 @@ class LocalServer:
             return
         self._told = now
         log = tuple(processes.tail(self._places.root / local_install.LOG, local_install.LOG_LINES))
-        self._tell(stage=stage, fraction=self._known.fraction if fraction < 0 else fraction, log=log)
+        self._tell(stage=stage, fraction=max(self._known.fraction, fraction), log=log)  # a bar never goes back
 
     # -- starting and sharing --------------------------------------------------------------------------------------
     def _start(self, online: bool) -> None:

@@ -195,4 +195,4 @@ def tail(path: Path, lines: int) -> list[str]:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return []
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+    return [line.strip() for line in text.splitlines() if line.strip()][-lines:]

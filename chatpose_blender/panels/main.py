@@ -7,11 +7,15 @@ from ..client.connection import State
 from ..operators import targets
 from ..properties import APPLY_NAMES
 from ..rig import posing
-from .sidebar import ChildPanel, SidebarPanel, draw_text
+from . import server
+from .sidebar import ChildPanel, SidebarPanel, columns, draw_text
 
 _STATE_ICONS = {
     State.UNKNOWN: "QUESTION",
     State.CHECKING: "SORTTIME",
+    State.NOT_INSTALLED: "IMPORT",
+    State.INSTALLING: "SORTTIME",
+    State.STOPPED: "PAUSE",
     State.STARTING: "SORTTIME",
     State.LOADING: "SORTTIME",
     State.READY: "CHECKMARK",
@@ -19,12 +23,13 @@ _STATE_ICONS = {
     State.OFF: "UNLINKED",
     State.LOST: "UNLINKED",
     State.WRONG_SERVER: "ERROR",
-    State.WRONG_VERSION: "ERROR",
+    State.TOO_OLD: "ERROR",
+    State.TOO_NEW: "ERROR",
     State.WRONG_TOKEN: "LOCKED",
     State.ERROR: "ERROR",
 }
-_GRID_COLUMNS = 4
-_PICTURE_SCALE = 3.0
+_CELL = 84  # pixels of a candidate's picture at scale 1
+_PICTURE_SCALE = 4.0
 
 
 class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
@@ -60,6 +65,9 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
         row.label(text=connection.title, icon=_STATE_ICONS[connection.state])
         row.operator("chatpose.check_connection", text="", icon="FILE_REFRESH")
         told = current.problem is not None and current.problem.sentence == connection.text
+        server.draw_needed(context, self.layout)
+        if connection.state in server.SHOWN:
+            return
         if connection.is_waiting:
             self.layout.progress(text=connection.text, factor=connection.fraction)
         elif connection.state not in {State.READY, State.CHECKING} and not told:
@@ -72,7 +80,11 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
             column.progress(text=f"{current.work.stage}, {current.work.seconds:.0f} s", factor=current.work.fraction)
             column.operator("chatpose.cancel", icon="CANCEL")
         elif current.browser is not None:
-            self._draw_candidates(column, current.browser)
+            self._draw_candidates(context, column, current.browser)
+        elif current.drag is not None:
+            row = column.row(align=True)
+            row.operator("chatpose.drag_end", icon="CHECKMARK").keep = True
+            row.operator("chatpose.drag_end", text="Discard", icon="X").keep = False
         else:
             row = column.row(align=True)
             row.scale_y = 1.4
@@ -80,18 +92,23 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
             row = column.row(align=True)
             row.operator("chatpose.pose", text="Refine", icon="MODIFIER").refine = True
             row.prop(context.scene.chatpose, "candidates")
+            column.operator("chatpose.drag", icon="CON_KINEMATIC")
 
-    def _draw_candidates(self, column: bpy.types.UILayout, browser: session.Browser) -> None:
+    def _draw_candidates(
+        self, context: bpy.types.Context, column: bpy.types.UILayout, browser: session.Browser
+    ) -> None:
         row = column.row(align=True)
         row.operator("chatpose.candidate_step", text="", icon="TRIA_LEFT").step = -1
         row.label(text=f"Candidate {browser.index + 1} of {len(browser.poses)}")
         row.operator("chatpose.candidate_step", text="", icon="TRIA_RIGHT").step = 1
-        grid = column.grid_flow(row_major=True, columns=_GRID_COLUMNS, even_columns=True, align=True)
-        for i, pose in enumerate(browser.pictures):
+        count = min(len(browser.figures), columns(context, _CELL))
+        grid = column.grid_flow(row_major=True, columns=count, even_columns=True, align=True)
+        for i, (key, places) in enumerate(browser.figures):
             cell = grid.column(align=True)
-            cell.template_icon(icon_value=pictures.icon(pose), scale=_PICTURE_SCALE)
+            cell.template_icon(icon_value=pictures.figure(key, places), scale=_PICTURE_SCALE)
             shown = i == browser.index
-            cell.operator("chatpose.candidate_step", text=str(i + 1), depress=shown).step = i - browser.index
+            button = cell.operator("chatpose.candidate_step", text=str(i + 1), depress=shown, translate=False)
+            button.step = i - browser.index
         row = column.row(align=True)
         row.operator("chatpose.candidate_keep", icon="CHECKMARK")
         row.operator("chatpose.candidate_discard", icon="X")

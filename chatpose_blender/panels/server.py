@@ -23,7 +23,7 @@ def draw(context: bpy.types.Context, layout: bpy.types.UILayout, status: Status)
     """Its state, what a press would do, and the buttons that make sense now."""
     if status.at_work:
         _draw_work(context, layout, status)
-    elif status.installed is None:
+    elif status.installed is None and status.phase is not Phase.RUNNING:
         _draw_offer(context, layout, status)
     else:
         _draw_installed(context, layout, status)
@@ -49,7 +49,7 @@ def _draw_work(context: bpy.types.Context, layout: bpy.types.UILayout, status: S
 def _draw_offer(context: bpy.types.Context, layout: bpy.types.UILayout, status: Status) -> None:
     if status.plan is not None:
         for line in status.plan.consent():
-            draw_text(context, layout, f"{line}.", "DOT")
+            draw_text(context, layout, f"{line}.")
     row = layout.row()
     row.scale_y = 1.4
     row.operator("chatpose.server_install", icon="IMPORT")
@@ -58,7 +58,8 @@ def _draw_offer(context: bpy.types.Context, layout: bpy.types.UILayout, status: 
 def _draw_installed(context: bpy.types.Context, layout: bpy.types.UILayout, status: Status) -> None:
     installed = status.installed
     running = status.phase is Phase.RUNNING
-    text = f"Server {installed.version} ({installed.build.upper()}, Python {installed.python})"
+    build = "" if installed is None else f" ({installed.build.upper()}, Python {installed.python})"
+    text = f"Server {status.version or installed.version}{build}"
     layout.label(text=text, icon="CHECKMARK" if running else "PAUSE", translate=False)
     if running and status.clients > 1:
         layout.label(text=f"Shared by {status.clients} Blenders")
@@ -90,7 +91,7 @@ class CHATPOSE_PT_server(ChildPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         status = local.status()
         if preferences.is_local(context):
-            if status.installed is not None and not status.at_work:  # else the main panel shows it
+            if status.phase is Phase.RUNNING:  # else the main panel shows it
                 draw(context, self.layout, status)
         else:
             self.layout.label(text=preferences.endpoint(context).address, icon="URL", translate=False)

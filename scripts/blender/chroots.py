@@ -74,13 +74,19 @@ def run(chroot: Path, out: Path, *command: str, limit: int = 120) -> subprocess.
     )  # fmt: skip
 
 
-def run_window(chroot: Path, out: Path, script: str, settings: dict[str, str], limit: int = 400) -> WindowRun:
+def run_window(
+    chroot: Path, out: Path, script: str, settings: dict[str, str], limit: int = 400,
+    shown: dict[Path, str] | None = None, after: str = "",
+) -> WindowRun:  # fmt: skip
     """Open Blender's window in the chroot and let `script` (a path in the project) drive it to its end.
 
     `settings` are environment variables that the script reads. A display that did not start is tried once more.
+    `shown`: more of this computer's folders and where Blender sees them, read-only. `after`: a script of the project
+    that the chroot's Python runs when Blender has ended.
     """
     limits = {"TIMEOUT": str(limit), "READY_AFTER": str(limit)}
-    environment = {**os.environ, **settings, **limits, "PASS_ENV": " ".join(settings)}
+    environment = {**os.environ, **settings, **limits, "PASS_ENV": " ".join(settings), "AFTER": after}
+    environment["BIND"] = " ".join(f"{folder}:{place}" for folder, place in (shown or {}).items())
     command = ["bash", str(SCRIPTS / "run_gui.sh"), str(chroot), str(ROOT), str(out), script, "end.png"]
     command.append("--enable-event-simulate")
     for _ in range(2):

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +31,6 @@ from chatpose_blender.client.local_install import (
     NotSupportedError,
     Plan,
     Python,
-    Settings,
     choose_build,
 )
 
@@ -130,7 +131,7 @@ def test_blenders_own_python_is_the_last_choice(monkeypatch):
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", DiskFullError,
          "The disk is full"),
         ("OSError: [WinError 112] There is not enough space on the disk", DiskFullError, "The disk is full"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", InstallError, "was not installed"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE FILE.", InstallError, "was not installed"),
         ("ProtocolError: ('Connection broken: IncompleteRead(10 bytes read)')", InstallError, "A download broke off"),
         ("ERROR: No matching distribution found for numpy==2.4.6", InstallError, "The package numpy==2.4.6 cannot be"),
         ("NewConnectionError: Failed to establish a new connection: [Errno -2] Name or service not known", InstallError,
@@ -166,7 +167,9 @@ def _wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> str:
     with zipfile.ZipFile(path, "w") as archive:
         for file, text in {**whole, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
             archive.writestr(file, text)
-    return f"{name.replace('_', '-')}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    return (
+        f"{name.replace('_', '-')}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    )
 
 
 SERVER = {
@@ -397,6 +400,23 @@ def _entries(file: Path) -> list[str]:
         else:
             entries.append(line)
     return entries
+
+
+def test_the_lists_have_the_versions_that_were_tested():
+    """What artists get is what the tests run with."""
+    folder = Path(build_addon.__file__).parent / "requirements"
+    pin = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;+\\]+)", re.MULTILINE)
+
+    def pins(file: Path) -> dict[str, str]:
+        return {re.sub(r"[._]", "-", name).lower(): version for name, version in pin.findall(file.read_text("utf-8"))}
+
+    tested = pins(folder / "server.lock")
+    ours = pins(folder / "managed" / "server.txt") | pins(folder / "managed" / "torch-cpu.txt")
+    assert {name: version for name, version in ours.items() if tested.get(name, version) != version} == {}
+    server = (Path(build_addon.__file__).parent / "server" / "pyproject.toml").read_text(encoding="utf-8")
+    asked = tomllib.loads(server)["project"]["dependencies"]
+    missing = {re.split(r"[>=<; ]", line)[0].lower() for line in asked} - set(ours)
+    assert missing == set(), "run scripts/lock_managed.py"
 
 
 def test_a_bundle_without_a_server_is_none(tmp_path):

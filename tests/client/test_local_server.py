@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from chatpose_blender.client import local_server, processes
-from chatpose_blender.client.local_install import MARKER, Bundle, Installed, Plan, Python
+from chatpose_blender.client.local_install import MARKER, Bundle, Installed, InstallError, Plan, Python
 from chatpose_blender.client.local_server import Diagnosed, LocalServer, Phase, Places, Record, Status, scrub
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for an environment's Python is a POSIX script")
@@ -276,6 +276,43 @@ def test_remove_leaves_nothing(world):
     assert (status.phase, status.installed) == (Phase.NOT_INSTALLED, None)
     assert gone(pid)
     assert {path.name for path in world.places.root.iterdir()} == {"install.lock"}
+
+
+def test_an_update_replaces_what_runs(world, monkeypatch):
+    blender = world.blender()
+    started(blender)
+    old = world.pids
+    new = shutil.copytree(world.bin.parent, world.places.root / "env-87654321")
+    (new / "bin" / "started.txt").unlink()
+    marker = {"version": "0.2.0", "build": "cpu", "python": "3.11", "fingerprint": "87654321"}
+    (new / MARKER).write_text(json.dumps(marker), encoding="utf-8")
+    installed = Installed(new, **marker)
+    plan = Plan(Bundle(new, "0.2.0"), world.places.root, "cpu", Python("p", (3, 11)))
+    monkeypatch.setattr(blender, "_replan", lambda settings: plan)
+    monkeypatch.setattr(local_server.local_install, "install", lambda *_: installed)
+    blender.install(local_server.Settings())
+    status = settle(blender)
+    pid = int((new / "bin" / "started.txt").read_text(encoding="utf-8"))
+    try:
+        assert (status.phase, status.installed, status.problem) == (Phase.RUNNING, installed, "")
+        assert gone(old[0]) and not gone(pid)
+        assert not world.bin.exists(), "the old version was left lying about"
+    finally:
+        processes.end(pid, 0.0)
+
+
+def test_a_failed_install_says_why_and_leaves_what_was(world, monkeypatch):
+    def fail(*_: object) -> None:
+        raise InstallError("The disk is full; free some space and press the button again.")
+
+    blender = world.blender()
+    plan = Plan(Bundle(world.bin, "0.2.0"), world.places.root, "cpu", Python("p", (3, 11)))
+    monkeypatch.setattr(blender, "_replan", lambda settings: plan)
+    monkeypatch.setattr(local_server.local_install, "install", fail)
+    blender.install(local_server.Settings())
+    status = settle(blender)
+    assert (status.phase, status.installed.version) == (Phase.STOPPED, "0.1.0")
+    assert status.problem == "The disk is full; free some space and press the button again."
 
 
 def test_unload_asks_the_server(world):
