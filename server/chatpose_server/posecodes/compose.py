@@ -19,12 +19,10 @@ from torch import Tensor
 from .. import rotations as rot
 from ..pose import Pose
 from .edit import edit
-from .keywords import read_clause
 from .lexicon import Entry, entries, mirrored
 from .lexicon.lookup import Found, beside_name, find, near, normal
 from .measure import measure
-from .parse import Parsed, parse
-from .parse import normal as normal_words
+from .parse import Parsed, understand
 from .refine import Refined, refine, solve
 from .say import describe
 from .vocabulary import POSECODES, Request, read
@@ -35,7 +33,6 @@ NAME_THRESHOLD_BESIDE: Final = 1.0  # and when the parser already understood mos
 _LIKENESS_WEIGHT: Final = 1.0  # of words in common with a wording, against the name head's probability
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
-_CLAUSE: Final = re.compile(r"[.;:,!?\n]+|\b(?:while|whilst|but|then|with|and)\b", re.IGNORECASE)
 _ARM: Final = "elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder"
 _LEG: Final = "knee|hip|ankle|thigh|shin|leg|foot|toes|heel"
 _PARTS: Final = tuple(
@@ -104,16 +101,16 @@ def compose(
 
 def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float]) -> tuple[Entry | None, Request, float]:
     """The named pose, everything that is asked for, and the share of the words that the parser understood."""
-    literal = _literally(words)
+    literal = understand(words)
     found = find(words)
     if found is not None and _adds(found, literal):
-        entry, literal = found.entry, _literally(found.rest)
+        entry, literal = found.entry, understand(found.rest)
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
         entry = _meant(words, named, NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD)
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
-            literal = _literally(beside_name(words, entry))
+            literal = understand(beside_name(words, entry))
     if entry is not None:
         entry = _turned_to(entry, words)
     guess = [c for c, p in asked.items() if p >= CODE_THRESHOLD and c in POSECODES]
@@ -146,22 +143,6 @@ def _standing() -> Request:
     return read("?pelvis.height=0.78..1.2; ?feet@ground=..0.035; ?trunk.up=0..70; ?pelvis.up=0..50")
 
 
-def _literally(words: str) -> Parsed:
-    """What the phrase table reads; clauses that it leaves words of are read by key words as well."""
-    parsed = parse(words)
-    statements: list[str] = []
-    understood: list[str] = []
-    rest: list[str] = []
-    for clause in clauses(words):
-        left = parse(clause).rest
-        if not left:
-            continue
-        read_now = read_clause(normal_words(clause))
-        statements += read_now
-        (understood if read_now else rest).append(left)
-    return Parsed((*statements, *parsed.statements), (*parsed.understood, *understood), "; ".join(rest))
-
-
 def _turned_to(entry: Entry, words: str) -> Entry:
     """The named pose or its mirror image, whichever has more to say of the limb on the side that the words name."""
     m = re.search(r"\b(left|right) (?:\w+ )?(arm|hand|fist|elbow|palm|finger|leg|foot|knee|thigh|shin)", words.lower())
@@ -174,11 +155,6 @@ def _turned_to(entry: Entry, words: str) -> Entry:
 
     other = mirrored(entry)
     return other if weight(other.versions[0]) > weight(entry.versions[0]) else entry
-
-
-def clauses(words: str) -> list[str]:
-    """A prompt cut where its parts stand for themselves."""
-    return [c.strip() for c in _CLAUSE.split(words) if c.strip()]
 
 
 def _adds(found: Found, literal: Parsed) -> bool:

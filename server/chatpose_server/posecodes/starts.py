@@ -87,7 +87,7 @@ _SIDE: Final[Table] = {  # on the left side
     "left_collar": (0, -9, 7), "left_shoulder": (-52, -59, -44), "left_elbow": (-15, -120, 0),
 }  # fmt: skip
 _FIGURE_FOUR: Final[Table] = {
-    "left_hip": (-90, 61, 33), "left_knee": (120, 0, 0), "right_hip": (-80, 0, 19), "right_knee": (84, 0, 0),
+    "left_hip": (-102, 93, 42), "left_knee": (95, 0, 0), "right_hip": (-78, 0, 21), "right_knee": (78, 0, 0),
 }  # fmt: skip
 _LEG_OVER: Final[Table] = {
     "left_hip": (-101, -15, -25), "left_knee": (71, 0, 0), "left_ankle": (15, 0, 0), "right_hip": (-81, 0, 12),

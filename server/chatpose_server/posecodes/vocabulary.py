@@ -638,7 +638,8 @@ for _s, _o in (SIDES, SIDES[::-1]):
           f"{_s} leg", [f"crossed over the {_o} leg", f"crossed over the {_o} knee"],
           [f"cross the {_s} leg over the {_o}"], "legs=crossed")  # fmt: skip
     _code(f"legs=figure_four_{_s}",
-          [(f"{_s}_ankle@{_o}_thigh", -INF, 0.07), (f"{_s}_thigh.out", 0, 70)], f"{_s} ankle",
+          [(f"{_s}_ankle@{_o}_thigh", -INF, 0.07), (f"{_s}_thigh.out", 0, 70),
+           (f"{_s}_foot:{_o}_knee.up", -0.02, 0.4)], f"{_s} ankle",
           [f"resting on the {_o} knee", f"on the {_o} thigh"], [f"rest the {_s} ankle on the {_o} knee"],
           "legs=crossed")  # fmt: skip
 _code("arms=crossed",
@@ -795,6 +796,9 @@ _PLURALS: Final[Mapping[str, str]] = {
     "ankles": "ankle", "wrists": "wrist", "shoulders": "shoulder", "toes": "toes", "heels": "heel",
     "ears": "ear", "eyes": "eye", "cheeks": "cheek", "temples": "temple", "buttocks": "buttock",
 }  # fmt: skip
+_TURNED_ROUND: Final[Mapping[str, str]] = {  # what the one is to the other, said of the other
+    "above": "below", "below": "above", "in_front": "behind", "behind": "in_front", "left": "right", "right": "left",
+}  # fmt: skip
 _NUMBER: Final = r"-?\d+(?:\.\d+)?"
 _RANGE: Final = re.compile(rf"(?:~(?P<near>{_NUMBER})|(?P<lo>{_NUMBER})?\.\.(?P<hi>{_NUMBER})?)$")
 _NEARLY: Final[Mapping[str, float]] = {"deg": 8.0, "m": 0.05, "ratio": 0.15}
@@ -863,8 +867,9 @@ def expand(statement: str) -> list[str]:
         own = "left" if head.startswith("left_") else "right"
         other = "right" if own == "left" else "left"
         target, equals, value = rest[1:].partition("=")
+        turned = _TURNED_ROUND.get(value, value)
         for filled in (target.replace("other_", f"{other}_"), target.replace("same_", f"{own}_"), f"{own}_{target}"):
-            for name in (f"{head}{rest[0]}{filled}{equals}{value}", f"{filled}{rest[0]}{head}{equals}{value}"):
+            for name in (f"{head}{rest[0]}{filled}{equals}{value}", f"{filled}{rest[0]}{head}{equals}{turned}"):
                 if name in _POSECODES or _is_numeric(name):
                     return [name]
     raise PosecodeError(_not_known(statement))
@@ -926,10 +931,8 @@ def mirror_code(name: str) -> str:
     if joined and mirror_words(p) == q and swapped not in _POSECODES and not _is_numeric(swapped):
         if joined == "@":
             return name
-        turned = {"above": "below", "below": "above", "in_front": "behind", "behind": "in_front"}.get(v, v)
-        return f"{p}:{q}={turned}"
+        return f"{p}:{q}={_TURNED_ROUND.get(v, v) if v not in SIDES else v}"
     return swapped
-
 
 
 def mirror_constraint(c: Constraint) -> Constraint:

@@ -39,7 +39,7 @@ def test_every_posecode_has_words_and_terms():
         ("left_hand@hip", [("left_hand@left_hip", -math.inf, 0.05)]),
         ("left_hand@other_knee", [("left_hand@right_knee", -math.inf, 0.05)]),
         ("hands@hips", [("left_hand@left_hip", -math.inf, 0.05), ("right_hand@right_hip", -math.inf, 0.05)]),
-        ("right_hand:left_hand=above", [("left_hand:right_hand.up", 0.15, math.inf)]),
+        ("right_hand:left_hand=above", [("left_hand:right_hand.up", -math.inf, -0.15)]),
         ("!left_foot@ground", [("left_foot@ground", 0.095, math.inf)]),
         ("kneeling; trunk=bent_over", None),
     ],
