@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 
 import bpy
 import pytest
-from bl_ext.dev.chatpose import conversation, session
+from bl_ext.dev.chatpose import conversation, pictures, session
 from bl_ext.dev.chatpose.rig import apply, posing
 from mathutils import Vector
 
@@ -55,6 +56,58 @@ def test_plain_chat_changes_no_bone(server, body, settle):
     assert _exact(body) == before and session.current.answer == "She is waving."
 
 
+QUESTIONS = [
+    ("what is she doing?", True),
+    ("What's he doing", True),
+    ("Is her left arm raised?", True),
+    ("where are the hands?", True),
+    ("describe the pose", True),
+    ("Describe her current pose.", True),
+    ("can she sit down?", False),
+    ("how about a deep squat?", False),
+    ("what if he kneels?", False),
+    ("describe a circle with the arms", False),
+    ("a man who is waving", False),
+    ("is kneeling, arms raised", False),
+    ("she looks around: where is it?", False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("words", "asks"), QUESTIONS)
+def test_questions_are_told_from_wishes(words, asks):
+    assert conversation.asks_about_pose(words) is asks
+
+
+def test_a_question_is_answered_from_the_rig(server, body, settle):
+    server.capabilities["tasks"] = ["pose", "describe"]
+    server.answer = {"text": "The left arm is raised.", "posecodes": []}
+    apply.write_pose(body, {"left_shoulder": (0.8, 0, 0, 0.6)})
+    before = _exact(body)
+    for refine in (False, True):
+        bpy.ops.chatpose.pose(prompt="what is she doing?", refine=refine)
+        settle()
+    requests = [body for method, _, body, _ in server.requests if method == "POST"]
+    assert [request["task"] for request in requests] == ["describe", "describe"]
+    assert requests[0]["pose"]["joints"]["left_shoulder"] == pytest.approx([0.8, 0, 0, 0.6], abs=1e-5)
+    assert _exact(body) == before
+    assert _talk(body)[:2] == [("user", "what is she doing?", False), ("assistant", "The left arm is raised.", False)]
+
+
+def test_the_answer_streams_into_the_chat_of_its_character(server, body, settle):
+    server.stream, server.hold = ["Her", "Her left", "Her left arm"], threading.Event()
+    bpy.ops.chatpose.add_body()
+    other = bpy.context.object
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle(lambda: session.current.work and session.current.work.text == "Her left arm")
+    work = session.current.work
+    assert work.words == "raise an arm" and work.target.is_for(other) and not work.target.is_for(body)
+    assert _talk(other) == [], "the file holds whole answers only"
+    server.hold.set()
+    settle()
+    assert [text for _, text, _ in _talk(other)] == ["raise an arm", "Here you are."]
+
+
 def test_the_conversation_is_kept_in_the_file(server, body, settle, tmp_path):
     bpy.ops.chatpose.pose(prompt="raise an arm")
     settle()
@@ -94,6 +147,28 @@ def test_regenerate_asks_with_a_new_seed(server, body, settle):
     settle()
     requests = [body for method, _, body, _ in server.requests if method == "POST"]
     assert requests[1]["prompt"] == "raise an arm" and requests[1]["seed"] == 2  # the answer's own was 1
+
+
+def test_regenerate_of_a_change_starts_where_the_change_started(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    server.answer = {"text": "Higher.", "poses": [_arm(1.5)], "model": "fake", "seed": 4}
+    bpy.ops.chatpose.pose(prompt="higher", refine=True)
+    settle()
+    for line in (3, 2):  # the answer, or the question above it
+        body.chatpose.active_message = line
+        bpy.ops.chatpose.message_regenerate()
+        settle()
+        request = [body for method, _, body, _ in server.requests if method == "POST"][-1]
+        assert request["prompt"] == "higher" and request["seed"] == 5
+        assert request["current"]["joints"]["left_shoulder"] == pytest.approx([0.8, 0, 0, 0.6], abs=1e-5)
+        assert [m["content"] for m in request["messages"]] == ["raise an arm", "Here you are."]
+
+
+def test_copying_takes_the_words(server, body, settle):
+    bpy.ops.chatpose.pose(prompt="raise an arm")
+    settle()
+    assert bpy.ops.chatpose.message_copy() == {"FINISHED"}
 
 
 def test_describe_writes_the_pose_in_words(server, body, settle):
@@ -202,6 +277,32 @@ def test_keeping_is_one_undo_step(browsing):
     assert _exact(_rig()) == browsing and _talk(_rig()) == []
 
 
+def test_the_pictures_are_drawn_from_the_rig_as_each_candidate_poses_it(browsing):
+    figures = [places for _, places in session.current.browser.figures]
+    assert len({key for key, _ in session.current.browser.figures}) == 3
+    hands = [places["left_wrist"] - places["left_shoulder"] for places in figures]
+    heights = [hand[1] for hand in hands]
+    assert heights == sorted(heights) and heights[2] - heights[0] > 0.1, "the arm is higher in each"
+    assert _angle() == 0.5, "drawing them left the first candidate on the rig"
+    key, places = session.current.browser.figures[0]
+    assert pictures.figure(key, places) == 0
+    while pictures.draw_next() is not None:
+        pass
+    assert key in pictures._previews
+
+
+def test_candidates_of_a_change_face_as_the_model_says(server, body, settle):
+    turned = {"joints": {**_arm(1.0)["joints"], "pelvis": [0.8, 0, 0.6, 0]}}
+    server.answer = {"text": "Two.", "poses": [turned, turned], "model": "fake", "seed": 5}
+    bpy.context.scene.chatpose.candidates = 2
+    bpy.ops.chatpose.pose(prompt="turn left", refine=True)
+    settle()
+    shown = apply.read_pose(body)["pelvis"]
+    bpy.ops.chatpose.candidate_keep()
+    assert apply.read_pose(body)["pelvis"] == pytest.approx(shown, abs=1e-6)
+    assert shown == pytest.approx((0.8, 0, 0.6, 0), abs=1e-5)
+
+
 def test_undo_ends_the_browsing(browsing):
     bpy.ops.chatpose.candidate_step()
     bpy.ops.ed.undo_push(message="Something else")
@@ -213,6 +314,47 @@ def test_the_character_is_deleted_while_browsing(browsing):
     bpy.data.objects.remove(_rig())
     bpy.ops.chatpose.candidate_step()
     assert session.current.browser is None and "no longer in the scene" in session.current.problem.sentence
+
+
+# -- the redo panel: every setting alone -------------------------------------------------------------------------------
+
+TURNED = {"joints": {"pelvis": [0.8, 0, 0.6, 0], "right_knee": [0.8, 0.6, 0, 0], "left_index1": [0.9, 0, 0, 0.436]}}
+
+
+def _facing() -> float:
+    w, _, y, _ = apply.read_pose(_rig())["pelvis"]
+    return math.degrees(2 * math.atan2(y, w))
+
+
+REDO = [
+    ({"facing": "KEEP"}, lambda rig: abs(_facing()) < 0.01),
+    ({"facing": "MODEL"}, lambda rig: _facing() == pytest.approx(73.74, abs=0.01)),
+    ({"facing": "KEEP", "turn": math.radians(30)}, lambda rig: _facing() == pytest.approx(30, abs=0.01)),
+    ({"facing": "MODEL", "turn": math.radians(30)}, lambda rig: _facing() == pytest.approx(103.74, abs=0.01)),
+    ({"facing": "MODEL", "strength": 0.5}, lambda rig: _facing() == pytest.approx(73.74 / 2, abs=0.01)),
+    ({"facing": "MODEL", "mirror": True}, lambda rig: _facing() == pytest.approx(-73.74, abs=0.01)),
+    ({"height": "KEEP"}, lambda rig: tuple(rig.pose.bones["pelvis"].location) == pytest.approx((0, 0, 0.25))),
+    ({"height": "GROUND"}, lambda rig: apply.lowest(bpy.context, rig) == pytest.approx(0, abs=0.002)),
+    ({"hands": "KEEP"}, lambda rig: apply.read_pose(rig)["left_index1"][0] == pytest.approx(0.9, abs=1e-3)),
+    ({"hands": "FLAT"}, lambda rig: apply.read_pose(rig)["left_index1"][0] == pytest.approx(1)),
+    ({"hands": "RELAXED"}, lambda rig: apply.read_pose(rig)["right_pinky2"][0] < 0.98),
+    ({"part": "HANDS"}, lambda rig: apply.read_pose(rig)["right_knee"][0] == pytest.approx(1)),
+    ({"insert_key": True}, lambda rig: rig.animation_data.action is not None),
+    ({"insert_key": False}, lambda rig: rig.animation_data is None),
+]
+
+
+@pytest.mark.parametrize(("change", "holds"), REDO, ids=[str(case[0]) for case in REDO])
+def test_redo_panel(addon, skeleton, change, holds):
+    skeleton.pose.bones["pelvis"].location = (0, 0, 0.25)
+    assert bpy.ops.chatpose.apply_pose(pose=json.dumps(TURNED), **{"height": "KEEP", **change}) == {"FINISHED"}
+    assert holds(_rig())
+
+
+@pytest.fixture
+def skeleton(addon):
+    bpy.ops.chatpose.add_body()
+    return bpy.context.object
 
 
 # -- other rigs --------------------------------------------------------------------------------------------------------

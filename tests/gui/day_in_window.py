@@ -93,18 +93,18 @@ def test():
 
     # the redo panel: strength by Ctrl-V over its field, mirror by a click on its box
     manager = bpy.context.window_manager
+    yield from gui.move(*over_view)
+    yield from gui.key("F9", *over_view)
+    yield 0.5
+    gui.shot("redo_panel.png")
     place = None
-    for direction in (-1, 1):  # the panel opens around the pointer, and closes when the pointer is far from it
-        yield from gui.move(*over_view)
-        yield from gui.key("F9", *over_view)
-        yield 0.5
-        gui.shot("redo_panel.png")
-        for y in range(over_view[1], over_view[1] + direction * 240, direction * SWEEP):
+    for x in (over_view[0] + 200, over_view[0] + 120, over_view[0] + 40):  # the panel opens to the right, below
+        for y in range(over_view[1] + 20, over_view[1] - 200, -SWEEP):
             manager.clipboard = ""
-            yield from gui.move(over_view[0] + 40, y)
-            yield from gui.key("C", over_view[0] + 40, y, ctrl=True)
+            yield from gui.move(x, y)
+            yield from gui.key("C", x, y, ctrl=True)
             if manager.clipboard.startswith("1.0"):
-                place = (over_view[0] + 40, y + direction * SWEEP)
+                place = (x, y - SWEEP)
                 break
         if place:
             break
@@ -114,10 +114,10 @@ def test():
     yield from gui.key("V", *place, ctrl=True)
     yield 0.3
     seen["half"] = arm()
-    for x in (place[0] - 20, place[0] - 40, place[0], place[0] - 60):
+    for below in (20, 26, 14):
+        yield from gui.click(place[0], place[1] - below)
         if manager.operators[-1].properties.mirror:
             break
-        yield from gui.click(x, place[1] - 22)
     seen["mirrored"] = [arm("left"), arm("right")]
     gui.shot("redo_mirror.png")
     yield from gui.move(area.x + 30, area.y + 60)

@@ -24,6 +24,10 @@ def test_a_day_at_the_desk(blender: Blender) -> None:
     done = chroots.run(blender.chroot, blender.out, *install)
     assert done.returncode == 0, done.stdout + done.stderr
 
+    locale = blender.out / "blender_user" / "datafiles" / "locale"  # Debian's packages are unpacked without languages
+    locale.mkdir(parents=True, exist_ok=True)
+    (locale / "languages").write_text("0:Automatic (Automatic):DEFAULT\n5:German (Deutsch):de_DE\n", encoding="utf-8")
+
     with FakeServer() as server:
         server.capabilities["tasks"] = ["pose", "describe"]
         server.stream = ["Her", "Her left", "Her left arm"]
