@@ -4,7 +4,7 @@ import bpy
 
 from .. import conversation, pictures, session
 from ..operators import targets
-from .sidebar import ChildPanel, draw_text
+from .sidebar import ChildPanel, draw_words
 
 _PICTURE_SCALE = 6.0
 
@@ -22,6 +22,13 @@ class CHATPOSE_UL_messages(bpy.types.UIList):
             layout.label(text=item.text, icon="TEXT" if is_answer else "USER", translate=False)
         if is_answer:
             layout.prop(item, "starred", text="", icon="SOLO_ON" if item.starred else "SOLO_OFF", emboss=False)
+
+
+def shows(work: session.Work | None, armature: bpy.types.Object | None) -> bool:
+    """Whether a job's words belong into this character's conversation."""
+    if work is None or armature is None or work.target is None:
+        return False
+    return bool(work.words) and work.target.is_for(armature)
 
 
 class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
@@ -47,7 +54,7 @@ class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
         column.operator("chatpose.conversation_clear", text="", icon="TRASH")
         message = conversation.active(armature)
         work = session.current.work
-        if work is not None and work.words and work.target is not None and work.target.is_for(armature):
+        if shows(work, armature):
             self._draw_answering(context, work)
         elif message is not None:
             box = layout.box()
@@ -55,7 +62,7 @@ class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
                 box.template_icon(icon_value=pictures.icon(message.pose), scale=_PICTURE_SCALE)
             else:
                 self._draw_who(box, message.role == "assistant")
-            draw_text(context, box, message.text)
+            draw_words(context, box, message.text)
         layout.operator("chatpose.describe", icon="OUTLINER_OB_FONT")
         layout.operator("chatpose.save_asset", icon="ASSET_MANAGER")
 
@@ -63,9 +70,9 @@ class CHATPOSE_PT_conversation(ChildPanel, bpy.types.Panel):
         """The question and as much of the answer as is written; both join the list when it is whole."""
         box = self.layout.box()
         self._draw_who(box, False)
-        draw_text(context, box, work.words)
+        draw_words(context, box, work.words)
         self._draw_who(box, True)
-        draw_text(context, box, f"{work.text} …" if work.text else f"{work.stage} …")
+        draw_words(context, box, f"{work.text} …" if work.text else f"{work.stage} …")
 
     def _draw_who(self, layout: bpy.types.UILayout, is_answer: bool) -> None:
         layout.label(text="Model" if is_answer else "You", icon="TEXT" if is_answer else "USER")

@@ -4,7 +4,7 @@ import bpy
 
 from .. import history, pictures
 from ..operators.library import PAGE
-from .sidebar import ChildPanel, columns, draw_text
+from .sidebar import ChildPanel, columns, draw_text, draw_words
 
 _CELL = 68  # pixels at scale 1
 _PICTURE_SCALE = 3.0
@@ -57,7 +57,7 @@ class CHATPOSE_PT_library(ChildPanel, bpy.types.Panel):
         if entry is None:
             return
         box = self.layout.box()
-        draw_text(context, box, entry.prompt)
+        draw_words(context, box, entry.prompt)
         row = box.row(align=True)
         row.operator("chatpose.library_star", icon="SOLO_ON" if entry.starred else "SOLO_OFF").entry = entry.id
         row.operator("chatpose.library_words", icon="COPYDOWN").entry = entry.id

@@ -2,13 +2,14 @@
 
 import bpy
 
+from .. import conversation as words
 from .. import icons, pictures, session
 from ..client.connection import State
 from ..operators import targets
 from ..properties import APPLY_NAMES
 from ..rig import posing
-from . import server
-from .sidebar import ChildPanel, SidebarPanel, columns, draw_text
+from . import conversation, server
+from .sidebar import ChildPanel, SidebarPanel, columns, draw_text, draw_words
 
 _STATE_ICONS = {
     State.UNKNOWN: "QUESTION",
@@ -54,10 +55,17 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
             box = self.layout.box()
             draw_text(context, box, current.problem.sentence, "ERROR")
             box.operator("chatpose.copy_details", icon="COPYDOWN")
-        answer = current.work.text if current.work is not None else current.answer
-        if answer:
-            draw_text(context, self.layout.box(), answer)
+        self._draw_answer(context, current, armature)
         self.layout.operator("chatpose.add_body", icon_value=icons.value("body"))
+
+    def _draw_answer(
+        self, context: bpy.types.Context, current: session.Session, armature: bpy.types.Object | None
+    ) -> None:
+        """What was answered, unless this character's conversation below shows it."""
+        told = words.active(armature)
+        answer = current.work.text if current.work is not None else current.answer
+        if answer and not conversation.shows(current.work, armature) and (told is None or told.text != answer):
+            draw_words(context, self.layout.box(), answer)
 
     def _draw_connection(self, context: bpy.types.Context, current: session.Session) -> None:
         connection = current.connection

@@ -29,12 +29,16 @@ class ChildPanel(SidebarPanel):
 
 
 def draw_text(context: bpy.types.Context, layout: bpy.types.UILayout, text: str, icon: str = "NONE") -> None:
-    """A sentence in as many lines as the sidebar's width needs."""
-    scale = context.preferences.system.ui_scale
-    room = _width(context) - (_FRAME + (_ICON if icon != "NONE" else 0)) * scale
+    """A sentence of the interface's, in its language, in as many lines as the sidebar's width needs."""
+    draw_words(context, layout, pgettext_iface(text), icon)
+
+
+def draw_words(context: bpy.types.Context, layout: bpy.types.UILayout, words: str, icon: str = "NONE") -> None:
+    """What the artist wrote or the model answered, as it is."""
+    room = _width(context) - (_FRAME + (_ICON if icon != "NONE" else 0)) * context.preferences.system.ui_scale
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for i, line in enumerate(lines_of(context, pgettext_iface(text), room)):
+    for i, line in enumerate(lines_of(context, words, room)):
         column.label(text=line, icon=icon if i == 0 or icon == "NONE" else "BLANK1", translate=False)
 
 
