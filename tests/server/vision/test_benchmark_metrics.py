@@ -38,9 +38,14 @@ def swapped(matrot: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "change",
-    [lambda p: p, lambda p: 3.0 * p, lambda p: p @ turned(1.0, 0.4, -2.0).T, lambda p: 0.2 * p @ about_y(2.0) + [5, 1, 0]],
+    [
+        lambda p: p,
+        lambda p: 3.0 * p,
+        lambda p: p @ turned(1.0, 0.4, -2.0).T,
+        lambda p: 0.2 * p @ about_y(2.0) + [5, 1, 0],
+    ],
     ids=["the same", "scaled", "turned", "all three"],
-)  # fmt: skip
+)
 def test_a_turned_scaled_and_moved_copy_is_no_error(change):
     true = posed(POSES["all_fours"])[:22]
     assert mean_distance(aligned(change(true), true), true) < 1e-5
