@@ -90,6 +90,12 @@ def read_pixels(image: bpy.types.Image) -> Pixels:
 _NUMBER = re.compile(r"(\d+)(?=\.[^.]+$)")
 
 
+def frame_number(image: bpy.types.Image) -> int:
+    """With what frame taking a motion begins: the number in the file's name if it may be one of a sequence, else 1."""
+    found = None if image.source == "MOVIE" else _NUMBER.search(Path(image.filepath).name)
+    return int(found[1]) if found is not None and len(found[1]) < 7 else 1
+
+
 def frame_file(first: Path, frame: int) -> Path:
     """The file of a sequence's frame: the last number in the name is the frame's."""
     found = _NUMBER.search(first.name)

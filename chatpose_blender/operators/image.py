@@ -34,6 +34,7 @@ def use(context: bpy.types.Context, image: bpy.types.Image) -> None:
     settings = settings_of(context)
     if settings.image != image:
         settings.image, settings.person = image, 0
+        settings.first_frame = image_sources.frame_number(image)
     session.redraw()
 
 

@@ -8,6 +8,7 @@ from .sidebar import ChildPanel, draw_text
 
 _PICTURE_SCALE = 9.0
 _MOVES = {"MOVIE", "SEQUENCE"}
+_FILES = {"FILE", "SEQUENCE"}
 _MAX_BUTTONS = 12
 
 
@@ -47,6 +48,8 @@ class CHATPOSE_PT_picture(ChildPanel, bpy.types.Panel):
         row.operator("chatpose.correct_points", icon="EMPTY_AXIS")
         row.operator("chatpose.match_camera", icon="VIEW_CAMERA")
         column.operator("chatpose.pose_people", icon="COMMUNITY")
+        if image is not None and image.source in _FILES:
+            layout.prop(image, "source")  # numbered files may be an Image Sequence
         if image is not None and image.source in _MOVES:
             self._draw_motion(layout, settings)
 

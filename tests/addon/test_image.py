@@ -412,6 +412,50 @@ def test_the_other_blender_turns_and_reads(desk, tmp_path):
     assert pixels[6, 1, 0] > 0.8 and pixels[1, 1, 0] < 0.2, "left has become the top"
 
 
+def test_the_other_blender_reads_movies_and_sequences(desk, tmp_path):
+    """For real: a movie of a dark and a bright frame is made, taken apart, and the same from numbered pictures."""
+    for number, value in ((7, 20), (8, 220)):
+        (tmp_path / f"shot_{number:04d}.png").write_bytes(_png(value, (64, 48)))
+    _film(tmp_path / "shot_0007.png", "shot_0008.png", tmp_path / "film.mp4")
+    for file, wanted in (("film.mp4", range(1, 9)), ("shot_0008.png", range(7, 12))):
+        counts: list[int] = []
+        converter = image_sources.converting()(threading.Event())
+        frames_read = converter.movie(tmp_path / file, wanted, counts.append)
+        assert counts == [1, 2], "both end where nothing is left"
+        for path, value in zip(frames_read, (20, 220), strict=True):
+            picture = bpy.data.images.load(str(path))
+            picture.reload()
+            assert tuple(picture.size) == (64, 48) and picture.pixels[0] * 255 == pytest.approx(value, abs=12)
+            bpy.data.images.remove(picture)
+
+
+def _film(first, second: str, file) -> None:
+    scene = bpy.data.scenes.new("Film")
+    editor = scene.sequence_editor_create()
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    strip = strips.new_image("Shots", str(first), channel=1, frame_start=1)
+    strip.elements.append(second)
+    strip.frame_final_duration = 2
+    render = scene.render
+    scene.frame_start, scene.frame_end = 1, 2
+    render.resolution_x, render.resolution_y, render.resolution_percentage = 64, 48, 100
+    scene.view_settings.view_transform = "Standard"
+    if hasattr(render.image_settings, "media_type"):
+        render.image_settings.media_type = "VIDEO"
+    render.image_settings.file_format = "FFMPEG"
+    render.ffmpeg.format, render.ffmpeg.codec = "MPEG4", "H264"
+    render.filepath, render.use_file_extension = str(file), False
+    bpy.ops.render.render(animation=True, scene=scene.name)
+    assert file.exists()
+
+
+def test_a_sequence_begins_with_its_files_number(desk, tmp_path):
+    for name, number in (("shot_1001.png", 1001), ("photo.png", 1)):
+        (tmp_path / name).write_bytes(_png())
+        bpy.ops.chatpose.picture_open(filepath=str(tmp_path / name))
+        assert _settings().first_frame == number
+
+
 # -- the camera ------------------------------------------------------------------------------------------------------
 
 FOCAL = 900.0
