@@ -75,6 +75,24 @@ def ensure_curve_holder(ob: "bpy.types.Object") -> "bpy.types.Action | bpy.types
     return strip.channelbag(data.action_slot, ensure=True)
 
 
+def slot_handle(ob: "bpy.types.Object") -> int | None:
+    """The number of the slot that an object uses; None without one, and before 4.4."""
+    data = ob.animation_data
+    slot = data.action_slot if data is not None and has_slots() else None
+    return None if slot is None else slot.handle
+
+
+def drop_slot(ob: "bpy.types.Object") -> None:
+    """Takes away the slot that an object uses; nothing before 4.4."""
+    data = ob.animation_data
+    if data is None or not has_slots() or data.action_slot is None:
+        return
+    slot, action = data.action_slot, data.action
+    data.action_slot = None
+    if not slot.users():
+        action.slots.remove(slot)
+
+
 def new_curve(
     holder: "bpy.types.Action | bpy.types.ActionChannelbag", path: str, index: int, group: str
 ) -> "bpy.types.FCurve":

@@ -45,6 +45,12 @@ HANDS = (
     ("RELAXED", "Relaxed", "Fingers hang half curled"),
     ("FLAT", "Flat", "Fingers are stretched out"),
 )
+PRIORS = (
+    ("BEST", "Best", "The one that measures best at the task"),
+    ("VPOSER", "VPoser", "A code of natural poses: bold, rounds a pose off"),
+    ("POSENDF", "Pose-NDF", "A distance from natural poses: careful, leaves natural poses alone"),
+    ("BOTH", "Both", "Both together"),
+)
 
 
 class ApplySettings:
@@ -156,6 +162,7 @@ class ChatPoseSceneSettings(ApplySettings, bpy.types.PropertyGroup):
         name="Natural In-Betweens",
         description="Also key what a body naturally does between the storyboard's frames",
     )
+    prior: EnumProperty(name="Prior", description="Whose idea of a natural pose counts", items=PRIORS)
     picture: PointerProperty(
         type=ChatPosePicture, name="Picture", description="The reference picture that poses are taken from"
     )

@@ -203,11 +203,13 @@ class DenoiseRequest:
     fps: float
     strength: float = 0.5
     prior: str | None = None
+    rest: Mapping[str, Vec3] | None = None  # where the character's own 22 body joints are at rest
 
     def to_json(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``."""
         poses = [pose.to_json() for pose in self.poses]
-        return {"task": "denoise", "poses": poses, "fps": self.fps, "strength": self.strength, **_prior(self.prior)}
+        data = {"task": "denoise", "poses": poses, "fps": self.fps, "strength": self.strength, **_prior(self.prior)}
+        return data if self.rest is None else data | {"rest": _places(self.rest)}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,40 @@
 """Add SMPL-X Body: a T-posed armature with a skinned mesh, ready to be posed. Shape Body: another figure."""
 
+import threading
+from collections.abc import Callable
+
 import bpy
 from bpy.props import FloatVectorProperty
 
-from .. import preferences
+from .. import preferences, session
+from ..client.http import ClientError
 from ..rig import apply, body
 from . import targets
 
 LIMIT = 3.0  # betas are in standard deviations; beyond three lie few people
+
+
+def reading(context: bpy.types.Context, then: Callable[[], object]) -> bool:
+    """Lets a thread read the body file if nobody has yet, and calls ``then`` afterwards; whether it does.
+
+    Scripts, and artists who wait for an answer, get the file at once.
+    """
+    path = preferences.body_file(context)
+    if bpy.app.background or body.is_loaded(path) or session.current.work is not None:
+        return False
+
+    def read(report: Callable[[str, float], None], stop: threading.Event) -> body.BodyFile:
+        try:
+            return body.load_body(path)
+        except body.BodyFileError as error:
+            raise ClientError(str(error)) from error
+
+    def go_on(work: session.Work, _: body.BodyFile) -> None:
+        with session.in_window():
+            then()
+
+    session.run("Reading the body", read, None, go_on)
+    return True
 
 
 class CHATPOSE_OT_add_body(bpy.types.Operator):
@@ -24,6 +51,8 @@ class CHATPOSE_OT_add_body(bpy.types.Operator):
         return False
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        if reading(context, lambda: bpy.ops.chatpose.add_body("EXEC_DEFAULT", True)):
+            return {"CANCELLED"}  # it comes back when the file has been read, and makes its undo step then
         try:
             body.make_body(context, body.load_body(preferences.body_file(context)))
         except body.BodyFileError as error:
@@ -56,6 +85,8 @@ class CHATPOSE_OT_shape_body(bpy.types.Operator):
         return False
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if reading(context, lambda: bpy.ops.chatpose.shape_body("INVOKE_DEFAULT")):
+            return {"CANCELLED"}
         self.betas = targets.target(context).chatpose.betas
         return context.window_manager.invoke_props_dialog(self)
 

@@ -9,7 +9,7 @@ from bpy.props import IntProperty, StringProperty
 from .. import blender_versions, conversation
 from ..client.contract import ContractError, Pose
 from ..properties import APPLY_NAMES, ApplySettings
-from ..rig import apply, keyframes, posing, smplx
+from ..rig import apply, keyframes, keying, posing, smplx
 from . import targets
 
 
@@ -83,7 +83,7 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
             self.report({"WARNING"}, "No bone changed: the pose says nothing of this part")
         elif self.insert_key or context.scene.tool_settings.use_keyframe_insert_auto:
             try:
-                insert_keys(context, armature, done.bones)
+                insert_keys(context, armature, done.bones, automatic=not self.insert_key)
             except keyframes.KeyframeError as error:  # the pose is there all the same
                 self.report({"WARNING"}, str(error))
         if self.prompt:
@@ -131,15 +131,19 @@ class CHATPOSE_OT_key_pose(bpy.types.Operator):
         return {"FINISHED"}
 
 
-def insert_keys(context: bpy.types.Context, armature: bpy.types.Object, bones: Iterable[str]) -> None:
+def insert_keys(
+    context: bpy.types.Context, armature: bpy.types.Object, bones: Iterable[str], *, automatic: bool = False
+) -> None:
     """Keys bones at the current frame: rotation in their own mode, and location for the bone that carries the body.
 
-    Raises KeyframeError, as for an action that is linked from another file.
+    Only what the active keying set holds, and ``automatic`` what auto-key is set to. Raises KeyframeError, as for an
+    action that is linked from another file.
     """
     mover = posing.moving_bone(armature)
     names = tuple(bones)
     moved = [mover] if mover in names else []
-    keyframes.write_present(armature, context.scene.frame_current, names, moved)
+    allowed = keying.wanted(context, armature, automatic=automatic)
+    keyframes.write_present(armature, context.scene.frame_current, names, moved, allowed)
 
 
 def _joints(armature: bpy.types.Object, part: str) -> frozenset[str] | None:

@@ -24,6 +24,7 @@ from ..rig import keyframes, posing
 from . import targets
 from .apply_pose import insert_keys
 from .polls import AsksServer, Explains
+from .prior import prior_of
 
 _TICK_SECONDS: Final = 0.02
 _REACH: Final = 14.0  # pixels within which the pointer is on a handle, before the display's scale
@@ -63,7 +64,7 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
             return self.execute(context)
         armature = targets.target(context)
         try:
-            drag = Drag(armature, preferences.endpoint(context))
+            drag = Drag(armature, preferences.endpoint(context), prior_of(None, context))
         except posing.RigError as error:
             session.fail(str(error))
             self.report({"WARNING"}, str(error))
@@ -213,12 +214,12 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
         return {"CANCELLED"}
 
     def _key(self, context: bpy.types.Context, drag: Drag) -> None:
-        wanted = context.scene.tool_settings.use_keyframe_insert_auto or context.scene.chatpose.insert_key
+        asked = context.scene.chatpose.insert_key
         armature = drag.target.find()
-        if not wanted or armature is None:
+        if armature is None or not (asked or context.scene.tool_settings.use_keyframe_insert_auto):
             return
         try:
-            insert_keys(context, armature, drag.changed_bones())
+            insert_keys(context, armature, drag.changed_bones(), automatic=not asked)
         except keyframes.KeyframeError as error:  # the pose is there all the same
             self.report({"WARNING"}, str(error))
 
@@ -352,7 +353,9 @@ def _disc(shader: gpu.types.GPUShader, at: Vector, radius: float, corners: int, 
     """A filled disc; with four corners a diamond."""
     from math import cos, pi, sin
 
-    rim = [(at.x + radius * cos(2 * pi * i / corners), at.y + radius * sin(2 * pi * i / corners)) for i in range(corners)]
+    rim = [
+        (at.x + radius * cos(2 * pi * i / corners), at.y + radius * sin(2 * pi * i / corners)) for i in range(corners)
+    ]
     triangles = [(0, i, i + 1) for i in range(1, corners - 1)]
     shader.bind()
     shader.uniform_float("color", colour)

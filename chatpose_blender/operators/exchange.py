@@ -1,14 +1,19 @@
 """Poses out and in: as files (npz, JSON, AMASS) and through the clipboard."""
 
 import json
+import threading
+from collections.abc import Callable
 
 import bpy
 from bpy.props import IntProperty, StringProperty
 
+from .. import session
+from ..client.http import ClientError
 from ..rig import keyframes, pose_files, posing
 from . import targets
+from .answers import found
 from .apply_pose import ApplySettings, settings_of
-from .motion import key_motion
+from .motion import Keying, options_of_motion, put_motion
 
 _ERRORS = (pose_files.PoseFileError, keyframes.KeyframeError, *posing.RigError)
 
@@ -58,7 +63,7 @@ class CHATPOSE_OT_load_pose(_OnCharacter, bpy.types.Operator):
     bl_idname = "chatpose.load_pose"
     bl_label = "Load Pose or Motion"
     bl_description = "Load a pose, or a motion as keyframes, from ChatPose, AMASS or SMPL-X files (npz, JSON)"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"REGISTER"}  # the pose's or the motion's own operator makes the undo step
 
     filepath: StringProperty(name="File", description="What to load", subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(
@@ -74,13 +79,28 @@ class CHATPOSE_OT_load_pose(_OnCharacter, bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        armature = targets.target(context)
-        try:
-            motion = pose_files.load(bpy.path.abspath(self.filepath))
-            return _apply(self, context, armature, motion, self.first_frame)
-        except _ERRORS as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
+        armature, path, first = targets.target(context), bpy.path.abspath(self.filepath), self.first_frame
+        fps = context.scene.render.fps / context.scene.render.fps_base
+        if bpy.app.background or session.current.work is not None:  # scripts, and who waits for an answer, at once
+            try:
+                return put(context, armature, pose_files.load(path).resampled(fps), first)
+            except _ERRORS as error:
+                self.report({"ERROR"}, str(error))
+                return {"CANCELLED"}
+
+        def read(report: Callable[[str, float], None], stop: threading.Event) -> pose_files.Motion:
+            try:
+                return pose_files.load(path).resampled(fps)
+            except pose_files.PoseFileError as error:
+                raise ClientError(str(error)) from error
+
+        def take(work: session.Work, motion: pose_files.Motion) -> None:
+            there = found(work)
+            if there is not None:
+                put(bpy.context, there, motion, first)
+
+        session.run("Reading the file", read, session.Target.of(armature), take)
+        return {"FINISHED"}
 
 
 class CHATPOSE_OT_copy_pose(_OnCharacter, bpy.types.Operator):
@@ -104,34 +124,31 @@ class CHATPOSE_OT_paste_pose(_OnCharacter, bpy.types.Operator):
     bl_idname = "chatpose.paste_pose"
     bl_label = "Paste Pose"
     bl_description = "Put the pose that was copied as JSON on the character"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"REGISTER"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
+        fps = context.scene.render.fps / context.scene.render.fps_base
         try:
-            motion = pose_files.from_json_text(context.window_manager.clipboard)
-            return _apply(self, context, armature, motion, context.scene.frame_current)
+            motion = pose_files.from_json_text(context.window_manager.clipboard).resampled(fps)
+            return put(context, armature, motion, context.scene.frame_current)
         except _ERRORS as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
 
 
-def _apply(
-    operator: bpy.types.Operator,
-    context: bpy.types.Context,
-    armature: bpy.types.Object,
-    motion: pose_files.Motion,
-    first_frame: int,
-) -> set[str]:
+def put(context: bpy.types.Context, armature: bpy.types.Object, motion: pose_files.Motion, first: int) -> set[str]:
+    """One undo step: a pose put on the rig, or a motion keyed from a frame on. Raises what motions and files raise."""
     settings: ApplySettings = context.scene.chatpose
     if len(motion) > 1:
-        motion = motion.resampled(context.scene.render.fps / context.scene.render.fps_base)
-        frames = range(first_frame, first_frame + len(motion))
-        key_motion(context, armature, motion, frames, settings)
-        operator.report({"INFO"}, f"Keyed {len(motion)} frames from frame {first_frame}")
+        frames = range(first, first + len(motion))
+        put_motion(armature, Keying(motion, frames, options_of_motion(armature, settings)))
         return {"FINISHED"}
     pose = json.dumps(pose_files.to_json(motion.frame(0)))
-    return bpy.ops.chatpose.apply_pose(pose=pose, target=armature.name, **settings_of(settings))
+    with session.in_window():
+        return bpy.ops.chatpose.apply_pose(
+            "EXEC_DEFAULT", True, pose=pose, target=armature.name, **settings_of(settings)
+        )
 
 
 CLASSES = (CHATPOSE_OT_save_pose, CHATPOSE_OT_load_pose, CHATPOSE_OT_copy_pose, CHATPOSE_OT_paste_pose)

@@ -2,24 +2,50 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
+from bpy.app.translations import pgettext_iface
 from bpy.props import IntProperty, StringProperty
 
 from .. import preferences, session
 from ..client.contract import DenoiseRequest, InterpolateRequest, Pose, PoseRequest, Result
 from ..properties import ApplySettings
-from ..rig import apply, keyframes, motions, pose_files, posing
+from ..rig import apply, keyframes, keying, motions, pose_files, posing, puppet, smplx
 from . import targets
 from .apply_pose import options_of
 from .pose import can_ask, found
+from .prior import ByPrior, prior_of
 
 EXACT_FRAMES = 32  # up to here every frame is put on the ground by its skin; above, by the skeleton, a centimetre off
 MAX_BEATS = 64
 MAX_SPAN = 500  # frames that in-betweens or smoothing are asked for at once
+_TICK_SECONDS = 0.01
+_BUDGET_SECONDS = 0.005  # of a tick: with its last step it stays under 10 ms
+_ERRORS = (keyframes.KeyframeError, pose_files.PoseFileError, *posing.RigError)
+
+
+@dataclass(frozen=True)
+class Keying:
+    """A motion to be keyed, one pose for each frame number.
+
+    ``placed``: it was read off this rig (``read_frames``), so it goes where it says. ``tracks``: made already, by a thread.
+    """
+
+    motion: pose_files.Motion
+    frames: Sequence[int]
+    options: apply.Options
+    placed: bool = False
+    tracks: motions.Tracks | None = None
+
+
+_waiting: dict[str, Keying] = {}
+"""What operators are to key, by the number that they are given: thousands of frames are no operator's property."""
 
 
 def key_motion(
@@ -34,35 +60,48 @@ def key_motion(
 
     Raises posing.RigError, and KeyframeError for frames or an action that cannot be keyed.
     """
-    options = replace(options_of(armature, settings), strength=1.0, **changes)
-    tracks = motions.plan(armature, motion, options)
-    if tracks.location is not None and len(motion) <= EXACT_FRAMES and motion.transl is None:
-        tracks = replace(tracks, location=_exact_location(context, armature, motion, options, tracks.mover))
-    write_keys(armature, tracks, frames)
+    for _ in keying_steps(context, armature, Keying(motion, frames, options_of_motion(armature, settings, **changes))):
+        pass
+
+
+def options_of_motion(armature: bpy.types.Object, settings: ApplySettings, **changes: object) -> apply.Options:
+    """How the scene's settings put a motion on a rig: whole, whatever the strength for single poses is."""
+    return replace(options_of(armature, settings), strength=1.0, **changes)
+
+
+def keying_steps(context: bpy.types.Context, armature: bpy.types.Object, work: Keying) -> Iterator[None]:
+    """``key_motion`` in steps of a few milliseconds. Between them the rig shows what it showed before."""
+    tracks = work.tracks or motions.tracks(motions.stand(armature), work.motion, work.options, placed=work.placed)
+    yield
+    knows_place = work.placed or work.motion.transl is not None
+    if tracks.location is not None and len(work.motion) <= EXACT_FRAMES and not knows_place:
+        places: list[tuple[float, ...]] = []
+        floor = posing.floor(context, armature)
+        for i in range(len(work.motion)):
+            places.append(_grounded(context, armature, tracks, i, floor))
+            yield
+        tracks = replace(tracks, location=np.array(places))
+    location = {} if tracks.location is None else {tracks.mover: tracks.location}
+    allowed = keying.wanted(context, armature)
+    for _ in keyframes.writing(armature, work.frames, tracks.rotations, location, allowed):
+        yield
     context.scene.frame_set(context.scene.frame_current)
 
 
-def write_keys(armature: bpy.types.Object, tracks: motions.Tracks, frames: Sequence[int]) -> None:
-    """Keys tracks in each bone's own rotation mode."""
-    location = {} if tracks.location is None else {tracks.mover: tracks.location}
-    keyframes.write(armature, frames, tracks.rotations, location)
-
-
-def _exact_location(
-    context: bpy.types.Context,
-    armature: bpy.types.Object,
-    motion: pose_files.Motion,
-    options: apply.Options,
-    mover: str,
-) -> np.ndarray:
-    """(N, 3): the mover's location with every pose put on the ground as a single pose is."""
+def _grounded(
+    context: bpy.types.Context, armature: bpy.types.Object, tracks: motions.Tracks, index: int, floor: float
+) -> tuple[float, ...]:
+    """The mover's location that puts one of the poses on the ground by its skin; the rig is as before afterwards."""
     before = apply.snapshot(armature)
-    places: list[tuple[float, ...]] = []
-    for i in range(len(motion)):
-        posing.put(context, armature, motion.frame(i), options)
-        places.append(tuple(armature.pose.bones[mover].location))
+    for name, quats in tracks.rotations.items():
+        apply.set_quat(armature.pose.bones[name], quats[index].tolist())
+    mover = armature.pose.bones[tracks.mover]
+    mover.location = tracks.location[index]
+    up = floor - posing.height(context, armature)  # evaluates the scene
+    apply.move_bone(armature, tracks.mover, (0.0, 0.0, up))
+    place = tuple(mover.location)
     apply.restore(armature, before)
-    return np.array(places)
+    return place
 
 
 def motion_of(poses: Sequence[Pose]) -> pose_files.Motion:
@@ -79,31 +118,112 @@ class CHATPOSE_OT_key_poses(bpy.types.Operator):
 
     target: StringProperty(name="Character", description="Armature that takes the poses", options={"SKIP_SAVE"})
     poses: StringProperty(name="Poses", description="Frames and poses as JSON", options={"SKIP_SAVE"})
+    waiting: StringProperty(name="Motion", description="The number of a motion that waits", options={"SKIP_SAVE"})
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        """All at once, as scripts want it."""
+        try:
+            for _ in self._steps(context):
+                pass
+        except _ERRORS as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Over several ticks, so that Blender goes on drawing; Esc takes back what was keyed so far."""
+        try:
+            self.steps = self._steps(context)
+            next(self.steps, None)
+        except _ERRORS as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.armature = session.Target.of(context.scene.objects[self.target])
+        self.kept = keyframes.remember(context.scene.objects[self.target])
+        self.timer = context.window_manager.event_timer_add(_TICK_SECONDS, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        context.workspace.status_text_set(pgettext_iface("Keying    Esc: Cancel"))
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if event.type == "ESC" and event.value == "PRESS":
+            return self._take_back(context, "Cancelled; nothing was keyed.")
+        if event.type != "TIMER":
+            return {"RUNNING_MODAL"}
+        end = time.perf_counter() + _BUDGET_SECONDS
+        try:
+            while time.perf_counter() < end:
+                next(self.steps)
+        except StopIteration:
+            self._stop(context)
+            return {"FINISHED"}
+        except _ERRORS as error:
+            return self._take_back(context, str(error))
+        return {"RUNNING_MODAL"}
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Blender ends the operator itself, for example when the window closes."""
+        self._take_back(context, "")
+
+    def _take_back(self, context: bpy.types.Context, sentence: str) -> set[str]:
+        self._stop(context)
+        armature = self.armature.find()
+        if armature is not None:
+            keyframes.put_back(armature, self.kept)
+        if sentence:
+            session.fail(sentence)
+        return {"CANCELLED"}
+
+    def _stop(self, context: bpy.types.Context) -> None:
+        context.window_manager.event_timer_remove(self.timer)
+        context.workspace.status_text_set(None)
+
+    def _steps(self, context: bpy.types.Context) -> Iterator[None]:
         armature = context.scene.objects.get(self.target)
         reason = targets.refusal(armature)
         if reason:
-            self.report({"ERROR"}, f"{reason}.")
-            return {"CANCELLED"}
+            raise posing.NotPosableError(f"{reason}.")
+        return keying_steps(context, armature, _waiting.pop(self.waiting, None) or self._read(context, armature))
+
+    def _read(self, context: bpy.types.Context, armature: bpy.types.Object) -> Keying:
         try:
             keys = [(int(key["frame"]), Pose.from_json(key["pose"])) for key in json.loads(self.poses)]
             motion = motion_of([pose for _, pose in keys])
-            key_motion(context, armature, motion, [frame for frame, _ in keys], context.scene.chatpose)
-        except (keyframes.KeyframeError, *posing.RigError) as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            self.report({"ERROR"}, f"These poses cannot be read: {error}.")
-            return {"CANCELLED"}
-        return {"FINISHED"}
+            raise pose_files.PoseFileError(f"These poses cannot be read: {error}.") from error
+        return Keying(motion, [frame for frame, _ in keys], options_of_motion(armature, context.scene.chatpose))
 
 
 def put_keys(armature: bpy.types.Object, keys: Sequence[tuple[int, Pose]]) -> None:
     """One undo step: poses keyed at their frames."""
-    text = json.dumps([{"frame": frame, "pose": pose.to_json()} for frame, pose in keys])
+    options = options_of_motion(armature, bpy.context.scene.chatpose)
+    put_motion(armature, Keying(motion_of([pose for _, pose in keys]), [frame for frame, _ in keys], options))
+
+
+def put_motion(armature: bpy.types.Object, work: Keying) -> None:
+    """One undo step: a motion keyed. In a window a thread makes the tracks and the keys come over several ticks."""
+    if bpy.app.background:
+        _key(armature, work, "EXEC_DEFAULT")
+        return
+    at = motions.stand(armature)
+
+    def make(report: Callable[[str, float], None], stop: threading.Event) -> motions.Tracks:
+        return motions.tracks(at, work.motion, work.options, placed=work.placed)
+
+    def take(done: session.Work, tracks: motions.Tracks) -> None:
+        there = found(done)
+        if there is not None:
+            _key(there, replace(work, tracks=tracks), "INVOKE_DEFAULT")
+
+    session.run("Keying", make, session.Target.of(armature), take)
+
+
+def _key(armature: bpy.types.Object, work: Keying, how: str) -> None:
+    number = uuid.uuid4().hex
+    _waiting.clear()  # what an operator never took belongs to a job that was dropped
+    _waiting[number] = work
     with session.in_window():
-        bpy.ops.chatpose.key_poses("EXEC_DEFAULT", True, target=armature.name, poses=text)
+        bpy.ops.chatpose.key_poses(how, True, target=armature.name, waiting=number)
 
 
 # -- storyboard --------------------------------------------------------------------------------------------------------
@@ -208,7 +328,7 @@ def _ask_beat(
 def _finish_storyboard(context: bpy.types.Context, target: session.Target, keys: list[tuple[int, Pose]]) -> None:
     span = range(keys[0][0], keys[-1][0] + 1)
     if context.scene.chatpose.fill_between and 1 < len(keys) < len(span) <= MAX_SPAN:
-        request = InterpolateRequest(tuple(keys), tuple(span))
+        request = InterpolateRequest(tuple(keys), tuple(span), prior_of(None, context))
         session.begin(preferences.endpoint(context), "In-Betweens", request, target, _key_span(span))
         return
     armature = target.find()
@@ -236,7 +356,7 @@ def _key_span(span: Sequence[int]) -> object:
 # -- what the prior does to motions ------------------------------------------------------------------------------------
 
 
-class CHATPOSE_OT_in_between(bpy.types.Operator):
+class CHATPOSE_OT_in_between(ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.in_between"
     bl_label = "In-Between"
     bl_description = "Key what a body naturally does between the keys before and after the current frame"
@@ -259,14 +379,14 @@ class CHATPOSE_OT_in_between(bpy.types.Operator):
         session.begin(
             preferences.endpoint(context),
             "In-Betweens",
-            InterpolateRequest(keys, tuple(span)),
+            InterpolateRequest(keys, tuple(span), prior_of(self, context)),
             session.Target.of(armature),
-            _key_span(span),
+            _key_read(span),
         )
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_smooth_motion(bpy.types.Operator):
+class CHATPOSE_OT_smooth_motion(ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.smooth_motion"
     bl_label = "Smooth Motion"
     bl_description = "Make the character's motion in the scene's frame range smooth and natural, and key every frame"
@@ -294,10 +414,14 @@ class CHATPOSE_OT_smooth_motion(bpy.types.Operator):
         if len(span) < 3:
             return _refuse(self, "The scene's frame range holds fewer than three frames of motion; set a longer one.")
         poses = read_frames(context, armature, span)
-        request = DenoiseRequest(tuple(poses), scene.render.fps / scene.render.fps_base, self.strength / 100)
-        session.begin(
-            preferences.endpoint(context), "Smoothing", request, session.Target.of(armature), _key_span(span)
+        request = DenoiseRequest(
+            tuple(poses),
+            scene.render.fps / scene.render.fps_base,
+            self.strength / 100,
+            prior_of(self, context),
+            _rest_of(armature),
         )
+        session.begin(preferences.endpoint(context), "Smoothing", request, session.Target.of(armature), _key_read(span))
         return {"FINISHED"}
 
 
@@ -308,14 +432,52 @@ def key_frames(armature: bpy.types.Object) -> list[int]:
 
 
 def read_frames(context: bpy.types.Context, armature: bpy.types.Object, frames: Sequence[int]) -> list[Pose]:
-    """The rig's pose at each frame; leaves the scene at the frame it was at."""
+    """The rig's pose at each frame, with its pelvis' place; leaves the scene at the frame it was at."""
+    motion = motions.sample(armature, frames)
+    if motion is not None:
+        places = motion.transl.tolist()
+        return [Pose(motion.frame(i), tuple(place)) for i, place in enumerate(places)]
     present = context.scene.frame_current
+    shape = puppet.measure(armature)
     poses: list[Pose] = []
     for frame in frames:
         context.scene.frame_set(frame)
-        poses.append(Pose(posing.read(armature)))
+        poses.append(Pose(posing.read(armature), shape.pose(armature)[1]))
     context.scene.frame_set(present)
     return poses
+
+
+def _rest_of(armature: bpy.types.Object) -> dict[str, tuple[float, ...]]:
+    """The character's own skeleton, for the solver."""
+    return {name: tuple(place.tolist()) for name, place in puppet.measure(armature).rest.items()}
+
+
+def _key_read(span: Sequence[int]) -> object:
+    """What to do with an answer to poses that were read off this rig: they go exactly where they say."""
+
+    def take(work: session.Work, result: Result) -> None:
+        armature = found(work)
+        if armature is None:
+            return
+        if len(result.poses) != len(span):
+            session.fail("The server sent another number of frames than were asked for; nothing was keyed.")
+            return
+        own = {curve.data_path for curve in keyframes.curves_of(armature)}
+        keyed = {
+            joint
+            for joint, bones in posing.bones_by_joint(armature).items()
+            if any(armature.pose.bones[bone].path_from_id(apply.rotation_path(armature.pose.bones[bone])) in own
+                   for bone in bones)
+        }  # fmt: skip
+        motion = motion_of(result.poses)
+        names = [name for name in motion.quats if name in smplx.BODY_JOINTS or name in keyed]  # a face stays as it is
+        places = [pose.transl for pose in result.poses]
+        transl = None if None in places else np.array(places)
+        motion = pose_files.Motion({name: motion.quats[name] for name in names}, transl)
+        options = apply.Options(facing="MODEL", height="KEEP" if transl is None else "GROUND")
+        put_motion(armature, Keying(motion, span, options, placed=transl is not None))
+
+    return take
 
 
 def _no_motion(context: bpy.types.Context) -> str:

@@ -1,16 +1,32 @@
 """What the pose prior does to a single pose: make it natural, vary it, complete it."""
 
 import bpy
-from bpy.props import FloatProperty, IntProperty
+from bpy.props import EnumProperty, FloatProperty, IntProperty
 
 from .. import blender_versions, preferences, session
 from ..client.contract import CompleteRequest, Pose, ProjectRequest, SampleRequest
+from ..properties import PRIORS
 from ..rig import posing
 from . import targets
 from .pose import apply_answer, can_ask
 
 
-class CHATPOSE_OT_natural_pose(bpy.types.Operator):
+class ByPrior:
+    """Which prior of natural poses is asked; the panel's choice where the operator is not told."""
+
+    prior: EnumProperty(
+        name="Prior", description="Whose idea of a natural pose counts", items=PRIORS, options={"SKIP_SAVE"}
+    )
+
+
+def prior_of(operator: bpy.types.Operator | None, context: bpy.types.Context) -> str | None:
+    """The prior's name on the wire; None for the one that measures best at the task."""
+    told = operator is not None and operator.properties.is_property_set("prior")
+    choice = operator.prior if told else context.scene.chatpose.prior
+    return None if choice == "BEST" else choice.lower()
+
+
+class CHATPOSE_OT_natural_pose(ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.natural_pose"
     bl_label = "Natural Pose"
     bl_description = "Move the character's pose to the nearest one that a human body naturally takes"
@@ -26,11 +42,16 @@ class CHATPOSE_OT_natural_pose(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
-        _ask(context, "Natural Pose", ProjectRequest((_pose(armature),), self.strength), armature)
+        _ask(
+            context,
+            "Natural Pose",
+            ProjectRequest((_pose(armature),), self.strength, prior_of(self, context)),
+            armature,
+        )
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_variations(bpy.types.Operator):
+class CHATPOSE_OT_variations(ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.variations"
     bl_label = "Variations"
     bl_description = "Make natural variations of the character's pose and step through them"
@@ -53,12 +74,12 @@ class CHATPOSE_OT_variations(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
-        request = SampleRequest(self.count, self.seed, _pose(armature), self.spread)
+        request = SampleRequest(self.count, self.seed, _pose(armature), self.spread, prior_of(self, context))
         _ask(context, "Variations", request, armature)
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_complete_pose(bpy.types.Operator):
+class CHATPOSE_OT_complete_pose(ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.complete_pose"
     bl_label = "Complete Pose"
     bl_description = "Keep the selected bones as they are and let the rest of the body follow naturally"
@@ -81,7 +102,7 @@ class CHATPOSE_OT_complete_pose(bpy.types.Operator):
             session.fail(sentence)
             self.report({"WARNING"}, sentence)
             return {"CANCELLED"}
-        request = CompleteRequest(_pose(armature), tuple(sorted(keep)), self.count, self.seed)
+        request = CompleteRequest(_pose(armature), tuple(sorted(keep)), self.count, self.seed, prior_of(self, context))
         _ask(context, "Complete Pose", request, armature)
         return {"FINISHED"}
 

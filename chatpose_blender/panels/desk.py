@@ -47,6 +47,7 @@ class CHATPOSE_PT_tools(ChildPanel, bpy.types.Panel):
         column = self.layout.column(align=True)
         column.operator("chatpose.in_between", icon="IPO_EASE_IN_OUT")
         column.operator("chatpose.smooth_motion", icon="SMOOTHCURVE")
+        self.layout.prop(context.scene.chatpose, "prior")
         column = self.layout.column(align=True)
         column.operator("chatpose.shape_body", icon="MOD_ARMATURE")
 

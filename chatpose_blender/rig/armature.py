@@ -95,7 +95,7 @@ def apply_to_armature(
     if not retarget.bones_of(rig, spoken):
         return Applied(())
     before = {name: apply.get_quat(armature.pose.bones[name]) for name in rig.order}
-    lowest_before = _height(context, armature, rig) if options.strength < 1 else 0.0
+    lowest_before = height(context, armature, rig) if options.strength < 1 else 0.0
     switched = _set_forward(armature, rig, spoken) if to_forward else []
     bones, target = write_pose(context, armature, wanted, spoken, rig)
     held = _held(armature, rig, bones, target)
@@ -107,10 +107,10 @@ def apply_to_armature(
         context.view_layer.update()
     moved: list[str] = []
     if options.height == "GROUND" and (spoken & _STANDING):
-        goal = _floor(context, armature, rig)
+        goal = floor(context, armature, rig)
         if options.strength < 1:
             goal = lowest_before + (goal - lowest_before) * options.strength
-        moved = _lift(context, armature, rig, goal - _height(context, armature, rig))
+        moved = _lift(context, armature, rig, goal - height(context, armature, rig))
     notes = [*switch_notes(armature, rig, spoken), *_held_notes(armature, held)]
     if options.height == "GROUND" and (spoken & _STANDING) and not moved:
         notes.append(f"'{rig.mover}' cannot be moved, so the body was not put on the ground. Unlock its location.")
@@ -291,7 +291,7 @@ _SKIN_DOUBT: Final = 0.15
 """Metres on a SMPL-X body: skin that reaches further from soles and flesh than this is a prop or a shadow plane."""
 
 
-def _height(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) -> float:
+def height(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) -> float:
     """World height of the body's lowest point: of the skin where there is one, else of the rig's soles and flesh."""
     posed = {name: np.array(armature.pose.bones[name].matrix) for name in rig.order}
     flesh = _world_height(armature, rig, float(retarget.lowest(rig, posed)))
@@ -301,7 +301,7 @@ def _height(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) ->
     return skin if abs(skin - flesh) < _SKIN_DOUBT * rig.scale * max(armature.matrix_world.to_scale()) else flesh
 
 
-def _floor(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) -> float:
+def floor(context: bpy.types.Context, armature: bpy.types.Object, rig: Fit) -> float:
     """World height of the ground that the rig stands on at rest."""
     if apply.bound_meshes(context, armature):
         return apply.floor_height(context, armature)

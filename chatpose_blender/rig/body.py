@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +68,26 @@ class BodyFile:
     eyes: NDArray[np.bool_] | None
 
 
-@functools.lru_cache(maxsize=2)
+_loaded: dict[str, BodyFile] = {}
+_REMEMBERED: Final = 2  # bodies; a licensed one is 100 MB
+
+
+def is_loaded(path: str) -> bool:
+    """Whether ``load_body`` will answer without touching the disk."""
+    return path in _loaded
+
+
 def load_body(path: str) -> BodyFile:
-    """Reads a SMPL-X npz, ours or the licensed one. Never unpickles. Raises BodyFileError."""
+    """Reads a SMPL-X npz, ours or the licensed one, once. Never unpickles. Raises BodyFileError."""
+    if path not in _loaded:
+        body = _read_body(path)
+        while len(_loaded) >= _REMEMBERED:
+            _loaded.pop(next(iter(_loaded)), None)
+        _loaded[path] = body
+    return _loaded[path]
+
+
+def _read_body(path: str) -> BodyFile:
     name = os.path.basename(path)  # noqa: PTH119 - plain string in, plain string out
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -165,9 +181,7 @@ def body_mesh(armature: bpy.types.Object, body: BodyFile) -> bpy.types.Object | 
     return None
 
 
-def _standing(
-    body: BodyFile, betas: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
+def _standing(body: BodyFile, betas: NDArray[np.float64]) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
     """Vertices and joints of a shape in Blender's frame, the pelvis above the origin and the soles on the ground."""
     vertices = frames.to_blender(body.vertices + np.tensordot(betas, body.shapes, 1))
     joints = frames.to_blender(body.joints + np.tensordot(betas, body.joint_shapes, 1))

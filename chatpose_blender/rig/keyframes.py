@@ -8,8 +8,9 @@ its curves go into a group of its name. Which curves hold the keys is ``blender_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 _SAME_FRAME: Final = 0.01  # frames nearer than this are one key (Blender's BEZT_BINARYSEARCH_THRESH)
 _EASING: Final = {"back": 1.70158, "amplitude": 0.8, "period": 4.1}  # what Blender gives a key inserted by hand
 _HANDLES: Final = {"handle_left": -1.0, "handle_right": 1.0}  # frames from its key, where Blender puts a new one
+
+
+Wanted: TypeAlias = Callable[[str, int, bool], bool]
+"""Whether a channel may be keyed: its data path, its index, and whether it has a curve already."""
 
 
 class KeyframeError(ValueError):
@@ -41,15 +46,31 @@ def write(
     frames: Sequence[float],
     rotations: Mapping[str, ArrayLike],
     locations: Mapping[str, ArrayLike] | None = None,
+    wanted: Wanted | None = None,
 ) -> int:
     """Keys bones at ``frames`` (N, rising); -> how many curves were written.
 
     ``rotations``: bone -> (N, 4) local quaternions; signs are chosen so that no key turns the long way, starting from
-    the key before. ``locations``: bone -> (N, 3) in the bone's own rest axes. Locked curves are left as they are.
+    the key before. ``locations``: bone -> (N, 3) in the bone's own rest axes. ``wanted`` says which channels may be
+    keyed, all by default. Locked curves are left as they are.
     """
+    count = 0
+    for count in writing(armature, frames, rotations, locations, wanted):  # noqa: B007 - the last one is the answer
+        pass
+    return count
+
+
+def writing(
+    armature: bpy.types.Object,
+    frames: Sequence[float],
+    rotations: Mapping[str, ArrayLike],
+    locations: Mapping[str, ArrayLike] | None = None,
+    wanted: Wanted | None = None,
+) -> Iterator[int]:
+    """``write`` in small steps, a bone's property each, so that Blender stays alive between; yields curves so far."""
     at = np.asarray(frames, np.float64)
     if not len(at) or not (rotations or locations):
-        return 0
+        return
     if np.any(np.diff(at) < _SAME_FRAME):
         raise KeyframeError("Two poses are to be keyed at one frame. Give each its own frame, in rising order.")
     action = armature.animation_data.action if armature.animation_data else None
@@ -58,7 +79,7 @@ def write(
             f"The action '{action.name}' is linked from another file. Make it local to key poses into it."
         )
     holder = blender_versions.ensure_curve_holder(armature)
-    writer = _Writer(holder, at)
+    writer = _Writer(holder, at, wanted)
     for name, quats in rotations.items():
         bone = armature.pose.bones[name]
         path = bone.path_from_id(apply.rotation_path(bone))
@@ -66,27 +87,107 @@ def write(
         before = np.array(getattr(bone, apply.rotation_path(bone))) if before is None else before
         values = _in_mode(bone.rotation_mode, np.asarray(quats, np.float64), before)
         writer.put(path, values, name, "AUTO_YRGB" if bone.rotation_mode == "QUATERNION" else "AUTO_RGB")
+        yield writer.count
     for name, values in (locations or {}).items():
         path = armature.pose.bones[name].path_from_id("location")
         writer.put(path, np.asarray(values, np.float64), name, "AUTO_RGB")
+        yield writer.count
     armature.update_tag(refresh={"TIME"})
-    return writer.count
 
 
-def write_present(armature: bpy.types.Object, frame: float, bones: Iterable[str], moved: Iterable[str] = ()) -> int:
+def write_present(
+    armature: bpy.types.Object,
+    frame: float,
+    bones: Iterable[str],
+    moved: Iterable[str] = (),
+    wanted: Wanted | None = None,
+) -> int:
     """Keys the pose that the bones have now at one frame; ``moved``: bones whose location is keyed too."""
     pose_bones = armature.pose.bones
     rotations = {name: [apply.get_quat(pose_bones[name])] for name in bones}
-    return write(armature, [frame], rotations, {name: [tuple(pose_bones[name].location)] for name in moved})
+    return write(armature, [frame], rotations, {name: [tuple(pose_bones[name].location)] for name in moved}, wanted)
+
+
+# -- taking keys back --------------------------------------------------------------------------------------------------
+
+_KEY: Final = {
+    "co": (2, np.float32), "handle_left": (2, np.float32), "handle_right": (2, np.float32),
+    "interpolation": (1, np.int32), "easing": (1, np.int32), "back": (1, np.float32), "amplitude": (1, np.float32),
+    "period": (1, np.float32), "handle_left_type": (1, np.int32), "handle_right_type": (1, np.int32),
+    "type": (1, np.int32), "select_control_point": (1, bool), "select_left_handle": (1, bool),
+    "select_right_handle": (1, bool),
+}  # fmt: skip
+"""Everything that a key is: how many numbers, and of what kind."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An object's keys as they were: the action's name or None, its slot, and every curve's keys, exactly."""
+
+    has_data: bool
+    action: str | None
+    slot: int | None
+    groups: frozenset[str]
+    curves: Mapping[tuple[str, int], Mapping[str, Array]]
+
+
+def remember(ob: bpy.types.Object) -> Kept:
+    """All keys of an object, for ``put_back``."""
+    data = ob.animation_data
+    action = data.action if data is not None else None
+    holder = blender_versions.curve_holder(ob)
+    curves = {
+        (curve.data_path, curve.array_index): {
+            name: _read(curve.keyframe_points, name, len(curve.keyframe_points), width, kind)
+            for name, (width, kind) in _KEY.items()
+        }
+        for curve in (holder.fcurves if holder is not None else ())
+    }
+    groups = frozenset(group.name for group in holder.groups) if holder is not None else frozenset()
+    name = action.name if action is not None else None
+    return Kept(data is not None, name, blender_versions.slot_handle(ob), groups, curves)
+
+
+def put_back(ob: bpy.types.Object, kept: Kept) -> None:
+    """Takes back whatever ``writing`` did since ``remember``, whole or in part: keys, curves, groups, slot, action."""
+    import bpy
+
+    data = ob.animation_data
+    made = data.action if data is not None else None
+    holder = blender_versions.curve_holder(ob)
+    for curve in list(holder.fcurves) if holder is not None else ():
+        keys = kept.curves.get((curve.data_path, curve.array_index))
+        if keys is None:
+            holder.fcurves.remove(curve)
+            continue
+        curve.keyframe_points.clear()
+        curve.keyframe_points.add(len(keys["co"]))
+        for name, table in keys.items():
+            curve.keyframe_points.foreach_set(name, table.ravel())
+    for group in list(holder.groups) if holder is not None else ():
+        if group.name not in kept.groups:
+            holder.groups.remove(group)
+    if kept.slot is None:
+        blender_versions.drop_slot(ob)
+    if kept.action is None and made is not None:
+        data.action = None
+        if not made.users:
+            bpy.data.actions.remove(made)
+    if not kept.has_data:
+        ob.animation_data_clear()
+    ob.update_tag(refresh={"TIME"})
 
 
 class _Writer:
     """Writes values at the same frames into many curves of one holder."""
 
-    def __init__(self, holder: bpy.types.Action | bpy.types.ActionChannelbag, frames: Array) -> None:
+    def __init__(
+        self, holder: bpy.types.Action | bpy.types.ActionChannelbag, frames: Array, wanted: Wanted | None
+    ) -> None:
         import bpy
 
         self.holder = holder
+        self.wanted = wanted
         self.frames = frames
         self.count = 0
         self.curves = {(curve.data_path, curve.array_index): curve for curve in holder.fcurves}
@@ -128,6 +229,8 @@ class _Writer:
         """Keys a property: (N, k), one curve for each of its k numbers."""
         for index in range(values.shape[1]):
             curve = self.curves.get((path, index))
+            if self.wanted is not None and not self.wanted(path, index, curve is not None):
+                continue
             if curve is None:
                 curve = blender_versions.new_curve(self.holder, path, index, group)
                 curve.color_mode = color_mode
@@ -201,7 +304,7 @@ def _in_mode(mode: str, quats: Array, before: Array) -> Array:
     if mode == "QUATERNION":
         return _continuous(quats, before)
     if mode == "AXIS_ANGLE":
-        return _axis_angles(_continuous(quats, quats[0]))
+        return _axis_angles(_continuous(quats, quats[0]), before)
     from mathutils import Euler, Quaternion
 
     last = Euler(before, mode)
@@ -218,8 +321,11 @@ def _continuous(quats: Array, before: Array) -> Array:
     return quats * np.cumprod(np.where((chain[1:] * chain[:-1]).sum(-1) < 0, -1.0, 1.0))[:, None]
 
 
-def _axis_angles(quats: Array) -> Array:
-    """(N, 4) angle and axis from quaternions continuous in sign: the angle runs on past half a turn, no axis flips."""
+def _axis_angles(quats: Array, before: Array) -> Array:
+    """(N, 4) angle and axis from quaternions continuous in sign: the angle runs on past half a turn, no axis flips.
+
+    ``before``: the angle and axis of the key before, on whose side and in whose turn they begin.
+    """
     length = np.linalg.norm(quats[:, 1:], axis=1)
     angle = np.unwrap(2 * np.arctan2(length, quats[:, 0]), period=4 * np.pi)
     turning = length > 1e-6
@@ -228,4 +334,8 @@ def _axis_angles(quats: Array) -> Array:
         if not turning[i]:
             axes[i] = axes[i - 1] if i and axes[i - 1].any() else (0.0, 1.0, 0.0)
     flip = np.concatenate([[1.0], np.cumprod(np.where((axes[1:] * axes[:-1]).sum(-1) < 0, -1.0, 1.0))])
-    return np.concatenate([(angle * flip)[:, None], axes * flip[:, None]], -1)
+    angle, axes = angle * flip, axes * flip[:, None]
+    if axes[0] @ before[1:] < 0:
+        angle, axes = -angle, -axes
+    angle = angle + 2 * np.pi * np.round((before[0] - angle[0]) / (2 * np.pi))
+    return np.concatenate([angle[:, None], axes], -1)

@@ -64,6 +64,25 @@ def put(
     return rigs.apply_to_armature(context, armature, joints, options, _fit(armature))
 
 
+class NotPosableError(apply.RigError):
+    """The rig that was meant is gone or cannot be posed."""
+
+
+def height(context: bpy.types.Context, armature: bpy.types.Object) -> float:
+    """World z of the posed body's lowest point; evaluates the scene. Raises RigError."""
+    if apply.is_smplx(armature):
+        return apply.lowest(context, armature)
+    context.view_layer.update()
+    return rigs.height(context, armature, _fit(armature))
+
+
+def floor(context: bpy.types.Context, armature: bpy.types.Object) -> float:
+    """World z of the ground that the rig stands on. Raises RigError."""
+    if apply.is_smplx(armature):
+        return apply.floor_height(context, armature)
+    return rigs.floor(context, armature, _fit(armature))
+
+
 def obstacles(armature: bpy.types.Object) -> tuple[str, ...]:
     """What keeps a pose from showing on this rig as it stands: limbs that IK moves. Sentences for the artist."""
     return () if apply.is_smplx(armature) else tuple(rigs.switch_notes(armature, _fit(armature), smplx.JOINTS))

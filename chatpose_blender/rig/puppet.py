@@ -108,9 +108,7 @@ class Puppet:
         turn = np.array(armature.matrix_world.to_3x3())
         apply.move_bone(armature, mover.name, tuple((turn @ (goal - actual)).tolist()))
 
-    def drift(
-        self, armature: bpy.types.Object, joints: apply.Quats, transl: tuple[float, ...]
-    ) -> dict[str, Array]:
+    def drift(self, armature: bpy.types.Object, joints: apply.Quats, transl: tuple[float, ...]) -> dict[str, Array]:
         """Joint -> (3,): where the evaluated rig has it, less where the solver had it in the pose that was put."""
         meant = positions(self.rest, joints, transl)
         return {name: at - meant[name] for name, at in self.places(armature).items()}
@@ -153,9 +151,7 @@ def whole_skeleton(heads: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.asarray(places[name], np.float64) for name in smplx.BODY_JOINTS}
 
 
-def positions(
-    rest: Mapping[str, Array], joints: apply.Quats, transl: tuple[float, ...]
-) -> dict[str, Array]:
+def positions(rest: Mapping[str, Array], joints: apply.Quats, transl: tuple[float, ...]) -> dict[str, Array]:
     """Joint -> (3,) by forward kinematics, as the solver has it."""
     turned = retarget.forward({name: joints[name] for name in smplx.BODY_JOINTS if name in joints})
     found = {"pelvis": rest["pelvis"] + np.asarray(transl, np.float64)}

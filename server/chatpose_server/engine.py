@@ -405,12 +405,13 @@ class InterpolateRequest:
 
 @dataclass(frozen=True)
 class DenoiseRequest:
-    """A clip, one pose a frame at ``fps``, to be rid of tremble by ``strength`` 0..1."""
+    """A clip, one pose a frame at ``fps``, to be rid of tremble by ``strength`` 0..1. ``rest``: as in IkRequest."""
 
     poses: tuple[Pose, ...]
     fps: float = 30.0
     strength: float = 0.5
     prior: PriorName | None = None
+    rest: Mapping[str, Vec3] | None = None
 
 
 @dataclass(frozen=True)
@@ -635,8 +636,9 @@ class Engine:
     def denoise(self, request: DenoiseRequest, progress: Progress = no_progress) -> PosesResult:
         """A clip without its tremble."""
         poses = _priors().denoise(
-            poses=request.poses, fps=request.fps, strength=request.strength, prior=request.prior, progress=progress
-        )
+            poses=request.poses, fps=request.fps, strength=request.strength, prior=request.prior, rest=request.rest,
+            progress=progress,
+        )  # fmt: skip
         return PosesResult(tuple(poses))
 
     def complete(self, request: CompleteRequest, progress: Progress = no_progress) -> PosesResult:
@@ -655,7 +657,9 @@ class Engine:
         )  # fmt: skip
         return PosesResult(tuple(solved.poses), None, solved.residual, solved.residuals[0])
 
-    def run(self, request: TaskRequest, progress: Progress = no_progress) -> DescribeResult | PeopleResult | PosesResult:
+    def run(
+        self, request: TaskRequest, progress: Progress = no_progress
+    ) -> DescribeResult | PeopleResult | PosesResult:
         """Any of the tasks that need no language model."""
         match request:
             case PeopleRequest():

@@ -210,18 +210,23 @@ class InterpolateTask(Wire):
         return engine.InterpolateRequest(keys, None if self.frames is None else tuple(self.frames), self.prior)
 
 
+Places: TypeAlias = dict[str, Annotated[list[Finite], Field(min_length=3, max_length=3)]]
+
+
 class DenoiseTask(Wire):
-    """A clip without its tremble."""
+    """A clip without its tremble. ``rest``: the character's own 22 body joints in SMPL-X's rest pose."""
 
     task: Literal["denoise"]
     poses: Clip
     fps: float = Field(default=30.0, gt=0, le=1000, allow_inf_nan=False)
     strength: Share = 0.5
     prior: Prior = None
+    rest: Annotated[Places, Field(max_length=22)] | None = None
 
     def read(self) -> engine.DenoiseRequest:
         """The engine's request. Raises ChatPoseError."""
-        return engine.DenoiseRequest(_read_clip(self.poses), self.fps, self.strength, self.prior)
+        rest = None if self.rest is None else _places(self.rest, "rest")
+        return engine.DenoiseRequest(_read_clip(self.poses), self.fps, self.strength, self.prior, rest)
 
 
 class CompleteTask(Wire):
@@ -239,9 +244,6 @@ class CompleteTask(Wire):
         return engine.CompleteRequest(
             self.pose.read("pose"), tuple(_joints(self.keep, "keep")), self.count, self.seed, self.prior
         )
-
-
-Places: TypeAlias = dict[str, Annotated[list[Finite], Field(min_length=3, max_length=3)]]
 
 
 class IkTask(Wire):

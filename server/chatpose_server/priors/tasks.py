@@ -266,14 +266,16 @@ def denoise(
     fps: float = 30.0,
     strength: float = 0.5,
     prior: PriorChoice = None,
+    rest: Mapping[str, Vec3] | None = None,
     progress: Progress = no_progress,
 ) -> list[Pose]:
     """A clip without its tremble: each frame pulled to natural, all frames smoothed, standing feet kept standing.
 
     ``strength`` 0..1: 0 changes nothing; at 0.5 what is quicker than about six times a second goes, at 1 about two.
-    A single pose is only pulled. Feet are kept where poses have a place (``transl``).
+    A single pose is only pulled. Feet are kept where poses have a place (``transl``); ``rest``: as in ``ik``.
     """
     _check_clip(poses)
+    rest_joints = _rest_joints(rest)
     _check_share(strength, "strength")
     if not math.isfinite(fps) or fps <= 0:
         raise PriorTaskError("The frame rate must be above 0.")
@@ -296,7 +298,7 @@ def denoise(
     if place is not None:
         place = _whittaker(place, width)
         progress("Keeping the feet", 0.8)
-        smooth, place = _keep_feet(smooth, place, fps)
+        smooth, place = _keep_feet(smooth, place, fps, rest_joints)
     progress("Keeping the feet", 1.0)
     out: list[Pose] = []
     for i, pose in enumerate(poses):
@@ -307,9 +309,9 @@ def denoise(
     return out
 
 
-def _keep_feet(quat: Tensor, place: Tensor, fps: float) -> tuple[Tensor, Tensor]:
+def _keep_feet(quat: Tensor, place: Tensor, fps: float, rest_joints: Tensor | None) -> tuple[Tensor, Tensor]:
     """Feet that stand in the smoothed clip are held where they stand, by bending the legs."""
-    feet = solver.positions(quat, place)[:, list(_FEET)]  # (T, 4, 3)
+    feet = solver.positions(quat, place, rest_joints)[:, list(_FEET)]  # (T, 4, 3)
     calm = _whittaker(feet.flatten(1), fps * _CONTACT_CALM).view_as(feet)  # what is left of the tremble is no step
     speed = torch.zeros(len(feet), len(_FEET))
     speed[1:-1] = (calm[2:] - calm[:-2]).norm(dim=-1) * fps / 2
@@ -330,8 +332,9 @@ def _keep_feet(quat: Tensor, place: Tensor, fps: float) -> tuple[Tensor, Tensor]
     out = quat.clone()
     for part in rows.split(_CHUNK):
         solved = solver.solve(
-            quat[part], place[part], list(_FEET), targets[part], free=legs, move_place=False, steps=8, damping=1e-4
-        )
+            quat[part], place[part], list(_FEET), targets[part], free=legs, move_place=False, steps=8, damping=1e-4,
+            rest_joints=rest_joints,
+        )  # fmt: skip
         out[part] = _nearest_sign(solved.quat, quat[part])
     return out, place
 
@@ -455,9 +458,7 @@ def ik_batch(
 ) -> Solved:
     """``ik`` for many poses at once, each with its own targets for the same joints."""
     _check_clip(poses)
-    if rest is not None and set(rest) != set(BODY_JOINTS):
-        raise PriorTaskError("The character's rest joints must be SMPL-X's 22 body joints, all of them.")
-    rest_joints = None if rest is None else torch.tensor([rest[name] for name in BODY_JOINTS])
+    rest_joints = _rest_joints(rest)
     names = list(targets[0])
     if len(targets) != len(poses) or any(list(t) != names for t in targets):
         raise PriorTaskError("Every pose needs targets, for the same joints.")
@@ -494,6 +495,15 @@ def ik_batch(
         out.append(replace(pose, joints=joints, score=None).with_transl(solved.transl[i].tolist()))
         residuals.append(dict(zip(names, solved.residual[i].tolist(), strict=False)))
     return Solved(out, residuals)
+
+
+def _rest_joints(rest: Mapping[str, Vec3] | None) -> Tensor | None:
+    """(22, 3), None for the mean body's. Raises PriorTaskError where joints are missing."""
+    if rest is None:
+        return None
+    if set(rest) != set(BODY_JOINTS):
+        raise PriorTaskError("The character's rest joints must be SMPL-X's 22 body joints, all of them.")
+    return torch.tensor([rest[name] for name in BODY_JOINTS])
 
 
 def _is_leg(name: str) -> bool:
