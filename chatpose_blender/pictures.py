@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import bpy
 import bpy.utils.previews
@@ -12,13 +12,13 @@ from . import session
 from .client.contract import ContractError, Pose
 from .rig import thumbnail
 
-Places = Mapping[str, np.ndarray]
+Make = Callable[[], Mapping[str, np.ndarray]]
 SIZE = 96  # pixels; a panel shows them at 60 to 120
 MAX_PICTURES = 400  # 15 MB; then the oldest half goes
 TICK_SECONDS = 0.01
 
 _previews: bpy.utils.previews.ImagePreviewCollection | None = None
-_wanted: dict[str, "str | Places"] = {}  # key -> pose as JSON or a rig's joints, in the order they were asked for
+_wanted: dict[str, "str | Make"] = {}  # key -> pose as JSON, or what finds a rig's joints; in the order of asking
 
 
 def load() -> None:
@@ -45,12 +45,12 @@ def icon(pose: str) -> int:
     return _icon(hashlib.sha1(pose.encode(), usedforsecurity=False).hexdigest(), pose)
 
 
-def figure(key: str, places: Places) -> int:
-    """The picture of a rig with its joints at these places (joint -> (3,), y up, facing +z); ``key`` is its own."""
-    return _icon(key, places)
+def figure(key: str, make: Make) -> int:
+    """The picture of a rig, as ``icon``. ``make``: joint -> (3,), y up, facing +z; called once, when it is drawn."""
+    return _icon(key, make)
 
 
-def _icon(key: str, what: str | Places) -> int:
+def _icon(key: str, what: str | Make) -> int:
     if _previews is None:
         return 0
     if key in _previews:
@@ -73,7 +73,7 @@ def draw_next() -> float | None:
     picture = _previews.new(key)
     picture.image_size = picture.icon_size = (SIZE, SIZE)
     try:
-        places = thumbnail.places_of(Pose.from_json(json.loads(what)).joints) if isinstance(what, str) else what
+        places = thumbnail.places_of(Pose.from_json(json.loads(what)).joints) if isinstance(what, str) else what()
         pixels = thumbnail.draw(places, size=SIZE)
         picture.image_pixels_float.foreach_set(pixels.ravel())
         picture.icon_pixels_float.foreach_set(pixels.ravel())

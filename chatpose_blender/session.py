@@ -8,13 +8,12 @@ step. Rigs are remembered by name and session uid and looked up again, since und
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
-import numpy as np
 
 from . import local, preferences, seen
 from .client.connection import ANSWERS, Connection
@@ -106,7 +105,7 @@ class Browser:
     target: Target
     poses: tuple[Pose, ...]
     before: Snapshot
-    figures: tuple[tuple[str, Mapping[str, np.ndarray]], ...]  # a key, and where the rig's joints are in each pose
+    figures: tuple[str, ...]  # each pose's picture, by key
     prompt: str
     result: Result
     changes: str = ""  # the pose that the words changed, as JSON

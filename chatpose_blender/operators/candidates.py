@@ -14,7 +14,7 @@ from bpy.props import IntProperty
 
 from .. import session
 from ..client.contract import Result
-from ..rig import apply, posing
+from ..rig import apply, posing, thumbnail
 from ..rig.armature import joint_places
 from .answers import put
 from .apply_pose import options_of, settings_of
@@ -30,26 +30,37 @@ def begin(armature: bpy.types.Object, result: Result, prompt: str, changes: str 
 
     ``changes``: the pose that the words changed, as JSON; "" for new poses.
     """
-    browser = session.Browser(
-        session.Target.of(armature), result.poses, apply.snapshot(armature), (), prompt, result, changes
+    keys = tuple(uuid.uuid4().hex for _ in result.poses)
+    before = apply.snapshot(armature)
+    session.current.browser = session.Browser(
+        session.Target.of(armature), result.poses, before, keys, prompt, result, changes
     )
-    figures = tuple((uuid.uuid4().hex, _places(bpy.context, armature, browser, i)) for i in range(len(result.poses)))
-    session.current.browser = replace(browser, figures=figures)
     _show(bpy.context, 0)
     if not bpy.app.background:
         with session.in_window():
             bpy.ops.chatpose.browse_candidates("INVOKE_DEFAULT")
 
 
-def _places(
-    context: bpy.types.Context, armature: bpy.types.Object, browser: session.Browser, index: int
-) -> Mapping[str, np.ndarray]:
-    """Where the rig's joints are in a candidate, for its picture. Height does not show there, and takes long."""
-    apply.restore(armature, browser.before)
-    options = replace(_options(armature, browser), height="KEEP")
-    posing.put(context, armature, browser.poses[index].joints, options)
-    context.view_layer.update()
-    return joint_places(armature, posing.fit(armature))
+def places(key: str) -> Mapping[str, np.ndarray]:
+    """Where the rig's joints are in a candidate, for its picture: posed and put back within one tick, unseen.
+
+    Where the rig cannot be posed at the moment, where the SMPL-X body's joints are.
+    """
+    browser = session.current.browser
+    if browser is None or key not in browser.figures:
+        return {}
+    pose, armature = browser.poses[browser.figures.index(key)], browser.target.find()
+    if armature is None or armature.mode not in {"OBJECT", "POSE"}:
+        return thumbnail.places_of(pose.joints)
+    shown = apply.snapshot(armature)
+    try:
+        apply.restore(armature, browser.before)
+        options = replace(_options(armature, browser), height="KEEP")  # does not show in a picture, and takes long
+        posing.put(bpy.context, armature, pose.joints, options)
+        bpy.context.view_layer.update()
+        return joint_places(armature, posing.fit(armature))
+    finally:
+        apply.restore(armature, shown)
 
 
 def _settings(browser: session.Browser) -> dict[str, object]:

@@ -1,11 +1,13 @@
 """The tab's first panel: connection, character, prompt, progress, answer, problem; and how poses are applied."""
 
+import functools
+
 import bpy
 
 from .. import conversation as words
 from .. import icons, pictures, session
 from ..client.connection import State
-from ..operators import targets
+from ..operators import candidates, targets
 from ..properties import APPLY_NAMES
 from ..rig import posing
 from . import conversation, server
@@ -111,9 +113,10 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
         row.operator("chatpose.candidate_step", text="", icon="TRIA_RIGHT").step = 1
         count = min(len(browser.figures), columns(context, _CELL))
         grid = column.grid_flow(row_major=True, columns=count, even_columns=True, align=True)
-        for i, (key, places) in enumerate(browser.figures):
+        for i, key in enumerate(browser.figures):
             cell = grid.column(align=True)
-            cell.template_icon(icon_value=pictures.figure(key, places), scale=_PICTURE_SCALE)
+            make = functools.partial(candidates.places, key)
+            cell.template_icon(icon_value=pictures.figure(key, make), scale=_PICTURE_SCALE)
             shown = i == browser.index
             button = cell.operator("chatpose.candidate_step", text=str(i + 1), depress=shown, translate=False)
             button.step = i - browser.index

@@ -9,6 +9,7 @@ import threading
 import bpy
 import pytest
 from bl_ext.dev.chatpose import conversation, pictures, session
+from bl_ext.dev.chatpose.operators import candidates
 from bl_ext.dev.chatpose.rig import apply, posing
 from mathutils import Vector
 
@@ -278,17 +279,24 @@ def test_keeping_is_one_undo_step(browsing):
 
 
 def test_the_pictures_are_drawn_from_the_rig_as_each_candidate_poses_it(browsing):
-    figures = [places for _, places in session.current.browser.figures]
-    assert len({key for key, _ in session.current.browser.figures}) == 3
-    hands = [places["left_wrist"] - places["left_shoulder"] for places in figures]
-    heights = [hand[1] for hand in hands]
+    keys = session.current.browser.figures
+    shown = _exact(_rig())
+    figures = [candidates.places(key) for key in keys]
+    heights = [places["left_wrist"][1] - places["left_shoulder"][1] for places in figures]
     assert heights == sorted(heights) and heights[2] - heights[0] > 0.1, "the arm is higher in each"
-    assert _angle() == 0.5, "drawing them left the first candidate on the rig"
-    key, places = session.current.browser.figures[0]
-    assert pictures.figure(key, places) == 0
+    assert _exact(_rig()) == shown and _angle() == 0.5, "drawing them left the first candidate on the rig"
+    assert pictures.figure(keys[1], lambda: candidates.places(keys[1])) == 0
     while pictures.draw_next() is not None:
         pass
-    assert key in pictures._previews
+    assert keys[1] in pictures._previews and _exact(_rig()) == shown
+    bpy.ops.chatpose.candidate_discard()
+    assert candidates.places(keys[0]) == {}, "a picture that comes too late is empty"
+
+
+def test_pictures_while_the_rig_is_edited(browsing):
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert candidates.places(session.current.browser.figures[0])["left_wrist"].shape == (3,)
+    bpy.ops.object.mode_set(mode="OBJECT")
 
 
 def test_candidates_of_a_change_face_as_the_model_says(server, body, settle):

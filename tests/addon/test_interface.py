@@ -56,7 +56,7 @@ def test_labels_are_title_case_and_tips_have_no_full_stop(where, label, tip):
 @pytest.mark.parametrize("cls", OPERATORS)
 def test_operators_have_our_prefix_and_explain_why_they_are_grey(cls, monkeypatch):
     assert cls.bl_idname.startswith("chatpose.")
-    assert "REGISTER" in cls.bl_options or "INTERNAL" in cls.bl_options
+    assert cls.bl_options & {"REGISTER", "UNDO", "INTERNAL"}, "Blender would not know of it"
     if not hasattr(cls, "poll"):
         return
     messages = []

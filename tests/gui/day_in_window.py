@@ -87,6 +87,30 @@ def test():
     seen["posed"] = arm()
     yield from ask("what is she doing?")
     seen["after_question"] = arm()
+
+    # a key of one's own: off at first, switched on as the preferences' switch does it
+    keymaps = sys.modules[f"{MODULE}.keymaps"]
+
+    class DAY_PT_keys(bpy.types.Panel):
+        bl_space_type, bl_region_type, bl_category, bl_label = "VIEW_3D", "UI", "ChatPose", "Keys"
+
+        def draw(self, context):
+            keymaps.draw(self.layout)
+
+    only()
+    bpy.utils.register_class(DAY_PT_keys)
+    gui.shot("keys.png")
+    bpy.utils.unregister_class(DAY_PT_keys)
+    only("CHATPOSE_PT_conversation")
+    keys = list(keymaps._of_user())
+    seen["keys_on"] = [key.operator for key, item in keys if item.active]
+    seen["keys_listed"] = len(keys) == len(keymaps.KEYS)
+    yield from gui.key("D", *over_view, ctrl=True, alt=True)
+    seen["off"] = session.current.work is None
+    next(item for key, item in keys if key.operator == "chatpose.describe").active = True
+    yield from gui.key("D", *over_view, ctrl=True, alt=True)
+    yield from gui.wait_for(lambda: len(said()) == 6, "the answer to the key")
+    yield from idle()
     yield from ask("higher", "refine=True")
     seen["refined"], seen["said"] = arm(), said()
     gui.shot("chat.png")

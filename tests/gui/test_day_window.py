@@ -34,6 +34,7 @@ def test_a_day_at_the_desk(blender: Blender) -> None:
         server.answers = [
             _answer("Her left arm is up.", 0.8),
             _answer("She raises her left arm to the side."),
+            _answer("Her left arm is up, the rest hangs."),
             _answer("Higher it is.", 1.2),
             _answer("She stands.", 0.1),
             _answer("The arm goes up.", 0.9),
@@ -44,8 +45,11 @@ def test_a_day_at_the_desk(blender: Blender) -> None:
         tasks = [body["task"] for method, _, body, _ in server.requests if method == "POST"]
     assert window.status == 0, f"Blender ended with {window.status}; pictures are in {blender.out}\n{window.log}"
 
+    log = (blender.out / "blender.log").read_text(encoding="utf-8", errors="replace")
+    assert "Traceback" not in log, f"something of the add-on failed while it was drawn:\n{log[-4000:]}"
+
     seen = json.loads((blender.out / "day.json").read_text(encoding="utf-8"))
-    assert tasks == ["pose", "describe", "pose", "pose", "pose", "pose"]
+    assert tasks == ["pose", "describe", "describe", "pose", "pose", "pose", "pose"]
     assert seen["posed"] == pytest.approx(0.8, abs=0.01)
     assert seen["after_question"] == seen["posed"], "a question changes no bone"
     assert seen["refined"] == pytest.approx(1.2, abs=0.01)
@@ -54,9 +58,12 @@ def test_a_day_at_the_desk(blender: Blender) -> None:
         "Her left arm is up.",
         "what is she doing?",
         "She raises her left arm to the side.",
+        "What is the character doing?",
+        "Her left arm is up, the rest hangs.",
         "higher",
         "Higher it is.",
     ]
+    assert seen["keys_on"] == [] and seen["keys_listed"] and seen["off"], "keys are off until they are switched on"
     assert seen["half"] == pytest.approx(1.0, abs=0.02), "half the way from 0.8 to 1.2"
     left, right = seen["mirrored"]
     assert right == pytest.approx(0.6, abs=0.02) and left == pytest.approx(0.8, abs=0.02)
