@@ -25,7 +25,7 @@ from scripts.environments import ROOT
 LINT_LIMIT = 600
 SERVER_LIMIT = 2400
 ADDON_LIMIT = 600
-GUI_LIMIT = 1800
+GUI_LIMIT = 2700
 
 
 @dataclass(frozen=True)

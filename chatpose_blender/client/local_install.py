@@ -38,7 +38,8 @@ _LOOK_SECONDS: Final = 0.25
 _END_SECONDS: Final = 3.0
 _RESERVE_MB: Final = 300  # a disk that is full to the last byte breaks more than an install
 
-# What a list brings, in MB: over the network, and on disk. Measured; only for the bar and for what is said beforehand.
+# What a list brings, in MB: over the network, and on disk. Measured for the
+# processor, estimated for NVIDIA; only for the bar and for what is said beforehand.
 _LISTS: Final = {
     "server.txt": (75, 390),
     "torch-cpu.txt": (195, 720),
@@ -631,8 +632,8 @@ _TROUBLES: Final[tuple[tuple[str, type[InstallError], str], ...]] = (
     (r"No space left on device|Errno 28|WinError 112|not enough space on the disk|not enough disk space",
      DiskFullError, _DISK),
     (r"DO NOT MATCH THE HASHES|Hash mismatch",
-     InstallError, "A package is not the file that was expected, so it was not installed; press the button again, and if"
-                   " it stays so, ask who looks after your network."),
+     InstallError, "A package is not the file that was expected, so it was not installed; press the button again, and"
+                   " if it stays so, ask who looks after your network."),
     (r"IncompleteRead|Connection broken|Read timed out|ReadTimeoutError|Connection ?reset|RemoteDisconnected"
      r"|incomplete-download|BadZipFile|Wheel .* is invalid",
      InstallError, "A download broke off; press the button again and it goes on from there."),

@@ -297,6 +297,36 @@ def test_a_step_that_outlives_its_blender_keeps_the_lock(tmp_path):
     again.free()
 
 
+KILLED = """
+import os, sys, threading
+from pathlib import Path
+from chatpose_blender.client.local_install import Bundle, Plan, Python, install
+bundle, root, python, wheels = sys.argv[1:]
+def report(stage, fraction):
+    if stage == "Fetching PyTorch":
+        os.kill(os.getpid(), 9)
+version = sys.version_info[:2]
+install(Plan(Bundle.find(Path(bundle)), Path(root), "cpu", Python(python, version), wheels=wheels), report,
+        threading.Event(), online=False)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no such signal")
+def test_a_killed_blender_s_install_goes_on_from_there(plan):
+    again(plan)
+    for name in ("alpha-1.0.dist-info", "torch-2.0+cpu.dist-info"):
+        shutil.rmtree(site(plan) / name)
+    command = [sys.executable, "-c", KILLED, *map(str, (plan.bundle.folder, plan.root, BASE, plan.wheels))]
+    root = Path(build_addon.__file__).parent
+    done = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, check=False)
+    assert done.returncode == -9 and local_install.find_installed(plan.root) is None
+    assert (site(plan) / "alpha-1.0.dist-info").exists(), "what was done before is kept"
+    stages: list[str] = []
+    run(plan, stages=stages)
+    assert "Fetching PyTorch" in stages and "Fetching packages" not in stages
+    assert local_install.find_installed(plan.root) is not None
+
+
 def test_cancel_ends_the_step_and_is_taken_up_later(plan, monkeypatch):
     again(plan)
     stop = threading.Event()

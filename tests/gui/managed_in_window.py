@@ -53,9 +53,8 @@ def test():
     gui.redraw()
     gui.shot("offer.png")
     button = yield from gui.find_button(region, "chatpose.server_install(")
+    stages, states, fractions = [], [state()], []
     yield from gui.click(*button)
-
-    stages, states, fractions = [], [], []
     began, longest, last, pictured = time.monotonic(), 0.0, time.monotonic(), False
     while state() != "READY":
         status = local.status()
