@@ -10,6 +10,7 @@ from .. import preferences, session
 from ..client.http import ClientError
 from ..rig import apply, body
 from . import targets
+from .polls import Explains
 
 LIMIT = 3.0  # betas are in standard deviations; beyond three lie few people
 
@@ -37,18 +38,15 @@ def reading(context: bpy.types.Context, then: Callable[[], object]) -> bool:
     return True
 
 
-class CHATPOSE_OT_add_body(bpy.types.Operator):
+class CHATPOSE_OT_add_body(Explains, bpy.types.Operator):
     bl_idname = "chatpose.add_body"
     bl_label = "Add SMPL-X Body"
     bl_description = "Add a character with SMPL-X's skeleton at the 3D cursor"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode == "OBJECT":
-            return True
-        cls.poll_message_set("Go back to Object Mode first")
-        return False
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return "" if context.mode == "OBJECT" else "Go back to Object Mode first"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         if reading(context, lambda: bpy.ops.chatpose.add_body("EXEC_DEFAULT", True)):
@@ -61,7 +59,7 @@ class CHATPOSE_OT_add_body(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_shape_body(bpy.types.Operator):
+class CHATPOSE_OT_shape_body(Explains, bpy.types.Operator):
     bl_idname = "chatpose.shape_body"
     bl_label = "Shape Body"
     bl_description = "Make the character taller, heavier or older, with the body file's own shapes"
@@ -77,12 +75,11 @@ class CHATPOSE_OT_shape_body(bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def refusal(cls, context: bpy.types.Context) -> str:
         armature = targets.target(context)
         if armature is not None and apply.is_smplx(armature) and context.mode in {"OBJECT", "POSE"}:
-            return True
-        cls.poll_message_set("Select a body that ChatPose added, in Object or Pose Mode")
-        return False
+            return ""
+        return "Select a body that ChatPose added, in Object or Pose Mode"
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         if reading(context, lambda: bpy.ops.chatpose.shape_body("INVOKE_DEFAULT")):

@@ -11,6 +11,7 @@ from ..client.contract import ContractError, Pose
 from ..properties import APPLY_NAMES, ApplySettings
 from ..rig import apply, keyframes, keying, posing, smplx
 from . import targets
+from .polls import Explains, OnCharacter
 
 
 def settings_of(owner: ApplySettings) -> dict[str, object]:
@@ -28,10 +29,11 @@ def options_of(armature: bpy.types.Object, owner: ApplySettings) -> apply.Option
         turn=owner.turn,
         height=owner.height,
         hands=owner.hands,
+        to_forward=owner.to_forward,
     )
 
 
-class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
+class CHATPOSE_OT_apply_pose(Explains, ApplySettings, bpy.types.Operator):
     bl_idname = "chatpose.apply_pose"
     bl_label = "Apply Pose"
     bl_description = "Put a pose on the character"
@@ -51,11 +53,8 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode in {"OBJECT", "POSE"}:
-            return True
-        cls.poll_message_set("Go back to Object or Pose Mode first")
-        return False
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return "" if context.mode in {"OBJECT", "POSE"} else "Go back to Object or Pose Mode first"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = context.scene.objects.get(self.target) if self.target else targets.target(context)
@@ -84,6 +83,7 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
         elif self.insert_key or context.scene.tool_settings.use_keyframe_insert_auto:
             try:
                 insert_keys(context, armature, done.bones, automatic=not self.insert_key)
+                key_switches(context, armature, done.switched)
             except keyframes.KeyframeError as error:  # the pose is there all the same
                 self.report({"WARNING"}, str(error))
         if self.prompt:
@@ -106,18 +106,11 @@ class CHATPOSE_OT_apply_pose(ApplySettings, bpy.types.Operator):
             layout.prop(self, name)
 
 
-class CHATPOSE_OT_key_pose(bpy.types.Operator):
+class CHATPOSE_OT_key_pose(OnCharacter, bpy.types.Operator):
     bl_idname = "chatpose.key_pose"
     bl_label = "Key at Current Frame"
     bl_description = "Insert keyframes for the character's whole pose at the current frame"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = targets.refusal(targets.target(context))
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
@@ -144,6 +137,14 @@ def insert_keys(
     moved = [mover] if mover in names else []
     allowed = keying.wanted(context, armature, automatic=automatic)
     keyframes.write_present(armature, context.scene.frame_current, names, moved, allowed)
+
+
+def key_switches(
+    context: bpy.types.Context, armature: bpy.types.Object, switched: Iterable[tuple[str, str]]
+) -> None:
+    """Keys what was switched to FK with the pose: a switch that is animated would go back at the next frame."""
+    for bone, name in switched:
+        armature.pose.bones[bone].keyframe_insert(f'["{name}"]', frame=context.scene.frame_current, group=bone)
 
 
 def _joints(armature: bpy.types.Object, part: str) -> frozenset[str] | None:

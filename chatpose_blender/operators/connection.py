@@ -6,38 +6,33 @@ import bpy
 
 from .. import __package__ as base_package
 from .. import preferences, session
+from .polls import Explains
 
 
-class CHATPOSE_OT_check_connection(bpy.types.Operator):
+class CHATPOSE_OT_check_connection(Explains, bpy.types.Operator):
     bl_idname = "chatpose.check_connection"
     bl_label = "Check Connection"
     bl_description = "Look for the server and ask whether it is ready"
     bl_options = {"REGISTER"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = preferences.refusal(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return preferences.refusal(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         session.look(context)
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_copy_details(bpy.types.Operator):
+class CHATPOSE_OT_copy_details(Explains, bpy.types.Operator):
     bl_idname = "chatpose.copy_details"
     bl_label = "Copy Details"
     bl_description = "Copy what went wrong, with versions and without your prompts, for a bug report"
     bl_options = {"REGISTER"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if session.current.problem is None:
-            cls.poll_message_set("Nothing went wrong")
-            return False
-        return True
+    def refusal(cls, context: bpy.types.Context) -> str:
+        return "" if session.current.problem is not None else "Nothing went wrong"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         context.window_manager.clipboard = details()

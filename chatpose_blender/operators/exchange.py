@@ -14,19 +14,16 @@ from . import targets
 from .answers import found
 from .apply_pose import ApplySettings, settings_of
 from .motion import Keying, options_of_motion, put_motion
+from .polls import OnCharacter
 
 _ERRORS = (pose_files.PoseFileError, keyframes.KeyframeError, *posing.RigError)
 
 
-class _OnCharacter:
+class _OnCharacter(OnCharacter):
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = targets.refusal(targets.target(context))
-        if not reason and context.mode not in {"OBJECT", "POSE"}:
-            reason = "Go back to Object or Pose Mode first"
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def refusal(cls, context: bpy.types.Context) -> str:
+        mode = "" if context.mode in {"OBJECT", "POSE"} else "Go back to Object or Pose Mode first"
+        return super().refusal(context) or mode
 
 
 class CHATPOSE_OT_save_pose(_OnCharacter, bpy.types.Operator):

@@ -3,6 +3,7 @@
 import functools
 
 import bpy
+from bpy.app.translations import pgettext_iface
 
 from .. import conversation as words
 from .. import icons, pictures, session
@@ -109,7 +110,8 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
     ) -> None:
         row = column.row(align=True)
         row.operator("chatpose.candidate_step", text="", icon="TRIA_LEFT").step = -1
-        row.label(text=f"Candidate {browser.index + 1} of {len(browser.poses)}")
+        place = {"number": browser.index + 1, "count": len(browser.poses)}
+        row.label(text=pgettext_iface("Candidate {number} of {count}").format(**place), translate=False)
         row.operator("chatpose.candidate_step", text="", icon="TRIA_RIGHT").step = 1
         count = min(len(browser.figures), columns(context, _CELL))
         grid = column.grid_flow(row_major=True, columns=count, even_columns=True, align=True)

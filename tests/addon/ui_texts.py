@@ -17,7 +17,7 @@ BASES = (
     bpy.types.Operator, bpy.types.Panel, bpy.types.PropertyGroup, bpy.types.AddonPreferences, bpy.types.UIList,
     bpy.types.FileHandler,
 )  # fmt: skip
-NAMES = {"ChatPose"}  # the same in every language
+NAMES = {"ChatPose", "Pose-NDF", "Python", "SMPL-X", "VPoser"}  # the same in every language
 
 
 def all_texts() -> set[str]:
