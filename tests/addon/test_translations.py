@@ -7,7 +7,7 @@ import re
 import pytest
 from bl_ext.dev.chatpose import translations
 
-from tests.addon.ui_texts import all_texts
+from tests.addon.ui_texts import LATER, all_texts
 
 TABLES = {language: translations.read(language) for language in translations.LOCALES}
 SAME = {"de": 0.05, "es": 0.05, "fr": 0.05, "ja": 0.01, "zh": 0.01}  # at most so many texts are the English ones
@@ -34,6 +34,10 @@ def test_a_translation_is_one_and_keeps_the_house_style(language):
 def test_nothing_is_translated_that_no_longer_exists(addon):
     left = set.union(*(set(table) for table in TABLES.values())) - all_texts()
     assert not left, f"these are in no label, tooltip or reason any more: {sorted(left)}"
+
+
+def test_what_is_for_later_is_not_there_yet():
+    assert not LATER & set.union(*(set(table) for table in TABLES.values()))
 
 
 def test_all_languages_have_the_same_texts():
