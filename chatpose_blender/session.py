@@ -281,7 +281,8 @@ def _apply_held() -> float | None:
         redraw()
         return HELD_TICK_SECONDS
     current.held = current.work = None
-    current.answer = result.text if isinstance(result, Result) else ""
+    if isinstance(result, Result):
+        current.answer = result.text
     try:
         work.apply(work, result)
     except RuntimeError as error:  # an operator that refuses reports through this

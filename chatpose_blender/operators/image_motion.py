@@ -3,7 +3,6 @@
 Nothing is changed before the last answer is there; Cancel stops at any moment.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,19 +11,17 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from bpy.props import StringProperty
 
 from .. import image_sources, preferences, session
 from ..client.contract import DenoiseRequest, Person, Pose, Result
 from ..client.http import Endpoint
 from ..client.jobs import Failed
 from ..client.picture import FileRequest
-from ..rig import keyframes, posing
 from ..rig import rotations as rot
 from . import targets
 from .image import refuse, settings_of
 from .image_pose import TakesPicture, applied
-from .motion import MAX_SPAN, key_motion, motion_of
+from .motion import MAX_SPAN, Keying, motion_of, options_of_motion, put_motion
 
 _SAME_PERSON = 0.15  # by how much more another box overlaps the last one before it is taken to be the person
 _NOBODY = "no_person"  # the server's code
@@ -199,40 +196,14 @@ def _key(shoot: _Shoot, poses: Sequence[Pose]) -> None:
     if armature is None:
         session.fail(f"'{shoot.target.name}' is no longer in the scene; nothing was keyed.")
         return
-    keys = [{"frame": f, "pose": pose.to_json()} for f, pose in zip(shoot.frames, poses, strict=True)]
-    with session.in_window():
-        bpy.ops.chatpose.key_seen_motion("EXEC_DEFAULT", True, target=armature.name, poses=json.dumps(keys))
+    taken = [applied(bpy.context, pose) for pose in poses]
+    changes = {name: taken[0][1][name] for name in ("facing", "hands")}
+    options = options_of_motion(armature, bpy.context.scene.chatpose, **changes)
+    put_motion(armature, Keying(motion_of([pose for pose, _ in taken]), shoot.frames, options))
     missed = len(shoot.files) - len(shoot.poses)
     session.current.answer = f"Keyed {len(poses)} frames." + (
         f" In {missed} of the pictures nobody is seen; they are filled in." if missed else ""
     )
 
 
-class CHATPOSE_OT_key_seen_motion(bpy.types.Operator):
-    bl_idname = "chatpose.key_seen_motion"
-    bl_label = "Motion from Movie"
-    bl_description = "Key poses that were taken from a movie"
-    bl_options = {"INTERNAL", "UNDO"}
-
-    target: StringProperty(name="Character", description="Armature that takes the poses", options={"SKIP_SAVE"})
-    poses: StringProperty(name="Poses", description="Frames and poses as JSON", options={"SKIP_SAVE"})
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        armature = context.scene.objects.get(self.target)
-        reason = targets.refusal(armature)
-        if reason:
-            self.report({"ERROR"}, f"{reason}.")
-            return {"CANCELLED"}
-        keys = json.loads(self.poses)
-        taken = [applied(context, Pose.from_json(key["pose"])) for key in keys]
-        changes = {name: taken[0][1][name] for name in ("facing", "hands")}
-        try:
-            motion = motion_of([pose for pose, _ in taken])
-            key_motion(context, armature, motion, [key["frame"] for key in keys], context.scene.chatpose, **changes)
-        except (keyframes.KeyframeError, *posing.RigError) as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-
-CLASSES = (CHATPOSE_OT_motion_from_picture, CHATPOSE_OT_key_seen_motion)
+CLASSES = (CHATPOSE_OT_motion_from_picture,)
