@@ -1,30 +1,34 @@
 """Pictures to poses, judged against Blender's own truth. See RESULTS.md, '## Pictures to poses'.
 
     .venv/bin/python benchmarks/image_to_pose.py                 all 800 pictures, into RESULTS.md
-    .venv/bin/python benchmarks/image_to_pose.py --limit 40      the first 40 (every stratum in its share), printed only
+    .venv/bin/python benchmarks/image_to_pose.py --limit 40      the first 40, of every stratum its share, printed
+    .venv/bin/python benchmarks/image_to_pose.py --limit 40 --write                             ... and into RESULTS.md
     .venv/bin/python benchmarks/image_to_pose.py --python PATH   another Python with Blender as a module
 
 200 poses, 4 cameras each, are made by chance from a seed (pictures/scenes.py) and rendered by Cycles on the processor
-(pictures/render.py), some ten minutes on one core, once: they stay in the user's cache folder. Errors are of joint
-rotations on one neutral skeleton (pictures/metrics.py).
+(pictures/render.py), some ten minutes on one core, once: they stay in the user's cache folder, as do the results of
+every picture for as long as the code that reads pictures is the same, so that a run that was broken off goes on. Errors
+are of joint rotations on one neutral skeleton (pictures/metrics.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from chatpose_server import rotations as rot
+from chatpose_server import vision
 from chatpose_server.body import default_body
 from chatpose_server.body.preview import draw_body
 from chatpose_server.models.store import cache_dir
@@ -58,6 +62,40 @@ class Row:
     fitted_limbs: float = float("nan")
     off_px: float = float("nan")
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        errors = {k: e and {**asdict(e), "geodesic_deg": e.geodesic_deg.tolist()} for k, e in self._errors().items()}
+        numbers = {k: getattr(self, k) for k in ("network", "fitted_limbs", "off_px", "seconds")}
+        return {"index": self.entry["index"], **errors, **numbers}
+
+    def _errors(self) -> dict[str, Error | None]:
+        return {"error": self.error, "dragged": self.dragged}
+
+    @staticmethod
+    def from_json(data: dict[str, Any], entry: dict[str, Any], body: dict[str, Any]) -> Row:
+        row = Row(entry, body)
+        for name, value in data.items():
+            if name in ("error", "dragged") and value:
+                setattr(row, name, Error(**{**value, "geodesic_deg": np.array(value["geodesic_deg"])}))
+            elif name in ("network", "fitted_limbs", "off_px", "seconds"):
+                setattr(row, name, value)
+        return row
+
+
+class Results:
+    """What was measured before by the same code, one line a picture."""
+
+    def __init__(self, folder: Path, drag: bool) -> None:
+        code = hashlib.sha256(repr(drag).encode())
+        for file in [Path(__file__), *sorted(Path(vision.__file__).parent.rglob("*.py"))]:
+            code.update(file.read_bytes())
+        self.file = folder / f"judged-{code.hexdigest()[:12]}.jsonl"
+        lines = self.file.read_text(encoding="utf-8").splitlines() if self.file.exists() else []
+        self.known = {d["index"]: d for d in map(json.loads, lines)}
+
+    def add(self, row: Row) -> None:
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row.to_json()) + "\n")
 
 
 class Truth:
@@ -136,7 +174,7 @@ def judge(entry: dict[str, Any], folder: Path, truth: Truth, drag: bool) -> tupl
         return row, None
     row.off_px = off(person, true, camera)
     start = time.perf_counter()
-    found = solve(picture, person)
+    found = solve(person, picture.width, picture.height)
     row.seconds["fit"] = time.perf_counter() - start
     row.seconds["whole"] = sum(row.seconds.values())
     row.error = error_of(found, entry, truth)
@@ -150,7 +188,7 @@ def judge(entry: dict[str, Any], folder: Path, truth: Truth, drag: bool) -> tupl
     if drag:
         put = worst(found, true, camera)
         start = time.perf_counter()
-        again = solve(picture, person, corrections=put)
+        again = solve(person, picture.width, picture.height, corrections=put)
         row.seconds["drag"] = time.perf_counter() - start
         row.dragged = error_of(again, entry, truth)
     return row, found
@@ -268,27 +306,35 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=cache_dir() / "benchmarks" / "image_to_pose")
     parser.add_argument("--sheet", type=Path, help="where to put pictures with what was found (with --limit)")
     parser.add_argument("--no-drag", action="store_true", help="leave the corrections out: half the time")
+    parser.add_argument("--write", action="store_true", help="into RESULTS.md even if not all pictures were judged")
     args = parser.parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    whole = args.limit >= scenes.POSES * scenes.CAMERAS
+    whole = args.write or args.limit >= scenes.POSES * scenes.CAMERAS
     render(args.folder, blender_python(args.python), args.limit)
-    truth, rows, shown = Truth(args.folder), [], dict.fromkeys(scenes.STRATA, 0)
-    cells: list[Image.Image] = []
-    for entry in scenes.plan(args.folder)[: args.limit]:
-        row, found = judge(entry, args.folder, truth, drag=not args.no_drag)
-        rows.append(row)
-        shown[entry["stratum"]] += 1
-        if shown[entry["stratum"]] <= 3:  # the first three of each stratum, good or bad
-            cells.append(cell(entry, row, found, args.folder))
+    truth, results, rows = Truth(args.folder), Results(args.folder, not args.no_drag), []
+    plan = scenes.plan(args.folder)[: args.limit]
+    for entry in plan:
+        known = results.known.get(entry["index"])
+        if known:
+            rows.append(Row.from_json(known, entry, truth.bodies[entry["body"]]))
+        else:
+            rows.append(judge(entry, args.folder, truth, drag=not args.no_drag)[0])
+            results.add(rows[-1])
     body = report(rows)
     print(body)
     to = SHEET if whole else args.sheet
     if to:
-        sheet(cells).save(to, quality=72)
+        of = {s: [e for e in plan if e["stratum"] == s][:3] for s in scenes.STRATA}  # the first three, good or bad
+        shown = [(e, *judge(e, args.folder, truth, drag=False)) for s in scenes.STRATA for e in of[s]]
+        sheet([cell(e, row, found, args.folder) for e, row, found in shown]).save(to, quality=72)
     if whole and not args.no_drag:
-        write_section("Pictures to poses", f"`.venv/bin/python benchmarks/image_to_pose.py`\n\n{ABOUT}\n\n{body}")
+        count = f"The first {len(rows)} of the {scenes.POSES * scenes.CAMERAS} pictures were judged.\n\n"
+        note = "" if len(rows) == scenes.POSES * scenes.CAMERAS else count
+        command = "`.venv/bin/python benchmarks/image_to_pose.py`"
+        write_section("Pictures to poses", f"{command}\n\n{ABOUT}\n\n{note}{SHOWN}\n\n{body}")
 
 
+SHOWN = "![The first three pictures of each stratum and what was found](../docs/image-to-pose.webp)"
 ABOUT = f"""\
 Rendered truth: {scenes.POSES} poses (110 of the lexicon, 45 sampled from VPoser, 45 recombined postures) x 4 cameras,
 our body in random shapes, skins and clothes, photographs of about 320 x 320 pixels by Cycles, and drawings. Truncated:
