@@ -48,13 +48,15 @@ def text_prompt(ids: Sequence[int], embed_tokens: Callable[[Tensor], Tensor], de
 @dataclass(frozen=True)
 class Generated:
     """An answer. ``ids``: its tokens, the stop token included. ``states`` (n, H): row i is the state, after the final
-    norm, that predicts ``ids[i]``. ``probabilities``: of each token at its place. ``stopped``: ended by a stop token,
+    norm, that predicts ``ids[i]``. ``prompt_states`` (N, H): the state at each position of the prompt.
+    ``probabilities``: of each token at its place. ``stopped``: ended by a stop token,
     not by the length limit. The rest are for debugging: positions taken from the cache, forwards run, draft tokens
     offered and accepted.
     """
 
     ids: tuple[int, ...]
     states: Tensor
+    prompt_states: Tensor
     probabilities: tuple[float, ...]
     stopped: bool
     reused: int
@@ -101,6 +103,7 @@ class TemplateDraft:
 class _Prefix:
     keys: tuple[Hashable, ...]
     cache: Any  # transformers' DynamicCache; its layers are never written in place, so prefixes may share memory
+    states: Tensor  # (N, H) after the final norm, one for each key
 
 
 class Decoder:
@@ -141,7 +144,7 @@ class Decoder:
         """
         if not prompt.keys or max_new_tokens < 1:
             raise ValueError("A prompt needs at least one position and an answer at least one token.")
-        cache, reused = self._resume(prompt.keys)
+        cache, reused, known = self._resume(prompt.keys)
         pending = prompt.embed(reused)  # (1, M, H)
         ids: list[int] = []
         states: list[Tensor] = []
@@ -152,8 +155,8 @@ class Decoder:
             if check is not None:
                 check(len(ids))
             guess = list(draft(ids))[: max_new_tokens - len(ids) - 1]
-            rows = self._forward(cache, torch.cat([pending, self._embed(guess)], 1) if guess else pending)
-            rows = rows[-len(guess) - 1 :]  # (K, H)
+            every = self._forward(cache, torch.cat([pending, self._embed(guess)], 1) if guess else pending)  # (M, H)
+            rows = every[-len(guess) - 1 :]  # (K, H)
             logits = self._lm_head(rows).float()  # (K, V)
             picked = pick(logits)
             confirmed = 0
@@ -164,6 +167,7 @@ class Decoder:
             new = picked[: confirmed + 1]
             ids += new
             states.append(rows[: len(new)])
+            known = torch.cat([known, every[: len(every) - len(guess) + confirmed]])
             probabilities += _chances(logits[: len(new)], new)
             _crop(cache, len(guess) - confirmed)  # the cache holds the prompt and every token but the last
             pending = self._embed(new[-1:])
@@ -171,31 +175,34 @@ class Decoder:
             stopped = new[-1] in stop_ids
             if on_ids is not None:
                 on_ids(ids)
-        self._remember(prompt.keys + tuple(ids[:-1]), cache)
+        self._remember(prompt.keys + tuple(ids[:-1]), cache, known)
         return Generated(
-            tuple(ids), torch.cat(states), tuple(probabilities), stopped, reused, forwards, drafted, accepted
-        )
+            tuple(ids), torch.cat(states), known[: len(prompt.keys)], tuple(probabilities), stopped, reused, forwards,
+            drafted, accepted,
+        )  # fmt: skip
 
     @torch.inference_mode()
     def read(self, prompt: Prompt, continuation: Sequence[int]) -> Generated:
         """What the model thinks of a given answer: the state before each of its tokens and the token's probability."""
         if not continuation:
             raise ValueError("There is nothing to read.")
-        cache, reused = self._resume(prompt.keys)
+        cache, reused, known = self._resume(prompt.keys)
         head = prompt.embed(reused)
         given = list(continuation)
-        rows = self._forward(cache, torch.cat([head, self._embed(given[:-1])], 1) if given[1:] else head)[-len(given) :]
+        every = self._forward(cache, torch.cat([head, self._embed(given[:-1])], 1) if given[1:] else head)
+        rows = every[-len(given) :]
+        known = torch.cat([known, every[: len(every) - len(given) + 1]])
         chances = _chances(self._lm_head(rows).float(), given)
         _crop(cache, len(given) - 1)
-        self._remember(prompt.keys, cache)
-        return Generated(tuple(given), rows, tuple(chances), False, reused, 1, 0, 0)
+        self._remember(prompt.keys, cache, known)
+        return Generated(tuple(given), rows, known, tuple(chances), False, reused, 1, 0, 0)
 
     def warm(self, prompt: Prompt) -> None:
         """Reads a prompt ahead of need, so that prompts which begin with it start from there."""
         with torch.inference_mode():
-            cache, reused = self._resume(prompt.keys)
-            self._forward(cache, prompt.embed(reused))
-            self._remember(prompt.keys, cache)
+            cache, reused, known = self._resume(prompt.keys)
+            read = self._forward(cache, prompt.embed(reused))
+            self._remember(prompt.keys, cache, torch.cat([known, read]))
 
     def forget(self) -> None:
         """Drops every remembered prefix and its memory."""
@@ -209,8 +216,10 @@ class Decoder:
         out = self._backbone(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
         return out.last_hidden_state[0]  # (M, H)
 
-    def _resume(self, keys: tuple[Hashable, ...]) -> tuple[Any, int]:
-        """A cache that holds as much of ``keys`` as was read before, all but the last position at most."""
+    def _resume(self, keys: tuple[Hashable, ...]) -> tuple[Any, int, Tensor]:
+        """A cache that holds as much of ``keys`` as was read before, all but the last position at most; how much that
+        is, and the states there.
+        """
         from transformers import DynamicCache
 
         best, shared = None, 0
@@ -219,18 +228,19 @@ class Decoder:
             if n > shared:
                 best, shared = prefix, n
         if best is None:
-            return DynamicCache(), 0
+            hidden = self._embed([0])[0]
+            return DynamicCache(), 0, hidden[:0]
         self._prefixes.remove(best)
         self._prefixes.append(best)
         cache = copy.copy(best.cache)
         cache.layers = [copy.copy(layer) for layer in best.cache.layers]
         _crop(cache, len(best.keys) - shared)
-        return cache, shared
+        return cache, shared, best.states[:shared]
 
-    def _remember(self, keys: tuple[Hashable, ...], cache: Any) -> None:
+    def _remember(self, keys: tuple[Hashable, ...], cache: Any, states: Tensor) -> None:
         # An older prefix that the new one contains has nothing more to give.
         self._prefixes = [p for p in self._prefixes if _common(p.keys, keys) < len(p.keys)]
-        self._prefixes.append(_Prefix(keys, cache))
+        self._prefixes.append(_Prefix(keys, cache, states))
         del self._prefixes[:-PREFIXES_KEPT]
 
 

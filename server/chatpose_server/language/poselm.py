@@ -26,6 +26,7 @@ from . import lora
 from .base import ChatTurn, LanguageAnswer, LanguageRequest
 from .decoding import Decoder, Generated, TemplateDraft, text_prompt
 from .head import ClassHead, PoseHead
+from .reader import Reader
 
 POSE_TOKEN: Final = "<POSE>"  # noqa: S105 - the word that stands for a pose, not a secret
 HISTORY_TURNS: Final = 8  # older turns are dropped: a 135 M model gains nothing from them and every token costs
@@ -46,6 +47,7 @@ class PoseLMConfig:
     inner: int  # width of the heads
     joints: int = len(BODY_JOINTS)
     hypotheses: int = 1
+    reader: tuple[int, int, int] = (0, 0, 0)  # attention heads, their width, looks; no heads: no reader
     codes: tuple[str, ...] = ()  # posecode names of the second head, in order
     names: tuple[str, ...] = ()  # lexicon names of the third head, in order; its class 0 is none of them
     turn: str = "<|im_start|>{role}\n{text}<|im_end|>\n"
@@ -68,8 +70,9 @@ class PoseLMConfig:
             raise ModelFileError(
                 f"These weights were made by a newer ChatPose, which knows {', '.join(sorted(set(data) - known))}."
             )
-        for key in ("codes", "names", "answers"):
-            data[key] = tuple(data.get(key, ()))
+        for key in ("codes", "names", "answers", "reader"):
+            if key in data:
+                data[key] = tuple(data[key])
         return PoseLMConfig(**data)
 
 
@@ -88,12 +91,14 @@ class PoseLM:
         names: ClassHead | None,
         config: PoseLMConfig,
         *,
+        reader: Reader | None = None,
         licence: str = "",
     ) -> None:
         self.name, self.licence, self.config = name, licence, config
         self.device, self.dtype = str(model.device), str(model.dtype).removeprefix("torch.")
         self._model, self._tokenizer = model, tokenizer
         self._head, self._codes, self._names = head.eval(), codes, names
+        self._reader = reader
         self.pose_id: int = model.get_input_embeddings().weight.shape[0] - 1
         self._stop_id = int(tokenizer.token_to_id(config.stop))
         self._decoder = Decoder(model.get_decoder(), model.lm_head, model.get_input_embeddings(), model.device)
@@ -117,13 +122,20 @@ class PoseLM:
 
     def encode_conversation(self, messages: tuple[ChatTurn, ...], prompt: str) -> list[int]:
         """Token ids up to and including the assistant's opening."""
+        return self._encode_history(messages) + self.encode_turn(prompt)
+
+    def encode_turn(self, prompt: str) -> list[int]:
+        """The last turn alone: what the reader looks at."""
+        before, after = self.config.turn.format(role="user", text="\0").split("\0")
+        return self._special(before) + self.encode(prompt.strip()) + self._special(after + self.config.opening)
+
+    def _encode_history(self, messages: tuple[ChatTurn, ...]) -> list[int]:
         ids: list[int] = []
         for turn in messages[-HISTORY_TURNS:]:
             before, after = self.config.turn.format(role=turn.role, text="\0").split("\0")
             body = [self.pose_id] if turn.poses and turn.role == "assistant" else self.encode(turn.content.strip())
             ids += self._special(before) + body + self._special(after)
-        before, after = self.config.turn.format(role="user", text="\0").split("\0")
-        return ids + self._special(before) + self.encode(prompt.strip()) + self._special(after + self.config.opening)
+        return ids
 
     # -- answering -----------------------------------------------------------------------------------------------
     def answer(
@@ -134,7 +146,8 @@ class PoseLM:
     ) -> LanguageAnswer:
         """See ``base.LanguageModel``. With ``want='pose'`` a pose comes back whatever the model would rather say."""
         start = time.perf_counter()
-        ids = self.encode_conversation(request.messages, request.prompt)
+        turn = self.encode_turn(request.prompt)
+        ids = self._encode_history(request.messages) + turn
         prompt = text_prompt(ids, self._model.get_input_embeddings(), self._model.device)
         # A pose that was asked for is read where the model would answer; words would only be thrown away.
         limit = 1 if request.want == "pose" and self.config.answers == (POSE_TOKEN,) else request.max_new_tokens
@@ -152,8 +165,9 @@ class PoseLM:
         if request.want == "pose" and not rows:
             rows = [0]
         with torch.inference_mode():
-            poses = self._read_poses(made, rows, request.candidates)
-            codes, named = self._read_meaning(made, rows)
+            states = self._read(made, rows, len(turn))
+            poses = self._read_poses(states, request.candidates)
+            codes, named = self._read_meaning(states)
         text = self._decode(made.ids) if not rows else ""
         timings = {"language": decoded - start, "head": time.perf_counter() - decoded}
         debug = {
@@ -164,7 +178,7 @@ class PoseLM:
 
     def unload(self) -> None:
         """Frees the weights."""
-        del self._model, self._decoder, self._head, self._codes, self._names
+        del self._model, self._decoder, self._head, self._codes, self._names, self._reader
 
     # -- inside --------------------------------------------------------------------------------------------------
     @property
@@ -191,27 +205,35 @@ class PoseLM:
                 text += POSE_TOKEN
         return text.strip()
 
-    def _read_poses(self, made: Generated, rows: list[int], candidates: int) -> tuple[Pose, ...]:
-        if not rows:
+    def _read(self, made: Generated, rows: list[int], turn: int) -> Tensor:
+        """What the heads see (R, hidden): the states that predict pose tokens, joined with the last turn's words."""
+        states = made.states[rows].float().cpu()  # (R, H)
+        if self._reader is None or not rows:
+            return states
+        words = made.prompt_states[-turn:].float().cpu().expand(len(rows), -1, -1)  # (R, T, H)
+        return self._reader(states, words, torch.ones(words.shape[:2], dtype=torch.bool))
+
+    def _read_poses(self, states: Tensor, candidates: int) -> tuple[Pose, ...]:
+        if not len(states):
             return ()
-        out = self._head(made.states[rows].float().cpu())  # (R, K, J, 3, 3)
+        out = self._head(states)  # (R, K, J, 3, 3)
         weights = torch.softmax(out.logits, -1)
         poses: list[Pose] = []
-        for row in range(len(rows)):
+        for row in range(len(states)):
             order = weights[row].argsort(descending=True, stable=True).tolist()
-            take = order if len(rows) == 1 else order[:1]
+            take = order if len(states) == 1 else order[:1]
             poses += [
                 Pose.from_matrot(out.matrot[row, k, : len(BODY_JOINTS)], score=float(weights[row, k])) for k in take
             ]
-        return tuple(poses[: max(candidates, len(rows))])
+        return tuple(poses[: max(candidates, len(states))])
 
-    def _read_meaning(self, made: Generated, rows: list[int]) -> tuple[dict[str, float], dict[str, float]]:
+    def _read_meaning(self, states: Tensor) -> tuple[dict[str, float], dict[str, float]]:
         """What the words ask for (posecodes) and which named pose they mean, with probabilities."""
         codes: dict[str, float] = {}
         named: dict[str, float] = {}
-        if not rows:
+        if not len(states):
             return codes, named
-        state = made.states[rows[:1]].float().cpu()
+        state = states[:1]
         if self._codes is not None:
             codes = dict(zip(self.config.codes, torch.sigmoid(self._codes(state))[0].tolist(), strict=True))
         if self._names is not None:
@@ -223,7 +245,7 @@ class PoseLM:
 
 def save_trained(
     path: Path, model: nn.Module, token: Tensor, head: PoseHead, codes: ClassHead | None, names: ClassHead | None,
-    config: PoseLMConfig,
+    config: PoseLMConfig, reader: Reader | None = None,
 ) -> None:  # fmt: skip
     """Writes the trained part in float16: LoRA, the pose token's embedding (hidden,), the heads."""
     state = {f"lora.{k}": v for k, v in lora.adapter_state(model).items()}
@@ -231,6 +253,7 @@ def save_trained(
     state |= {f"head.{k}": v for k, v in head.state_dict().items()}
     state |= {f"codes.{k}": v for k, v in codes.state_dict().items()} if codes else {}
     state |= {f"names.{k}": v for k, v in names.state_dict().items()} if names else {}
+    state |= {f"reader.{k}": v for k, v in reader.state_dict().items()} if reader else {}
     half = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in state.items()}
     part = path.with_suffix(".part")
     save_file(half, part, metadata={_METADATA_KEY: config.to_json()})
@@ -268,14 +291,15 @@ def build(
         head.load_state_dict({k.removeprefix("head."): v.float() for k, v in state.items() if k.startswith("head.")})
         codes = ClassHead(config.hidden, config.inner, len(config.codes)) if config.codes else None
         names = ClassHead(config.hidden, config.inner, len(config.names) + 1) if config.names else None
-        for part, prefix in ((codes, "codes."), (names, "names.")):
+        reader = Reader(config.hidden, *config.reader).eval() if config.reader[0] else None
+        for part, prefix in ((codes, "codes."), (names, "names."), (reader, "reader.")):
             if part:
                 part.load_state_dict(
                     {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
                 )
     except (KeyError, RuntimeError, AttributeError) as error:
         raise ModelFileError("These ChatPose weights do not fit this backbone; they are of another version.") from error
-    return PoseLM(name, backbone, tokenizer, head, codes, names, config, licence=licence)
+    return PoseLM(name, backbone, tokenizer, head, codes, names, config, reader=reader, licence=licence)
 
 
 def add_pose_token(model: Any, embedding: Tensor) -> None:

@@ -26,7 +26,7 @@ from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
 from .poselm import Batch
 from .solved_poses import SolvedPoses, read_solved
 
-_SHARES: Final = {"whole": 0.14, "limbs": 0.10, "solved": 0.34, "label": 0.02, "named": 0.37, "chat": 0.03}
+_SHARES: Final = {"whole": 0.10, "limbs": 0.08, "solved": 0.45, "label": 0.02, "named": 0.32, "chat": 0.03}
 _POOL: Final = 6000  # poses measured at a time; refilled when used up
 _TRANSPLANTS: Final = (
     ("left_arm",), ("right_arm",), ("left_arm", "right_arm"), ("head",), ("trunk",), ("legs",), ("left_leg",),

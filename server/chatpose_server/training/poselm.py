@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from .. import rotations as rot
 from ..body import default_body
@@ -26,6 +27,7 @@ from ..language import lora
 from ..language.head import ClassHead, HeadOutput, PoseHead
 from ..language.loading import load_backbone
 from ..language.poselm import PoseLM, PoseLMConfig, add_pose_token, save_trained
+from ..language.reader import Reader
 from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
 from ..posecodes.measure import measure
 from ..posecodes.vocabulary import POSECODES, QUANTITIES
@@ -37,8 +39,8 @@ _POSITION_WEIGHT: Final = 2.0  # metres against matrix entries: 10 cm at a wrist
 _ANGLE_WEIGHT: Final = 1.0
 _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
-_CODE_WEIGHT: Final = 0.01
-_NAME_WEIGHT: Final = 0.25
+_CODE_WEIGHT: Final = 0.04
+_NAME_WEIGHT: Final = 0.15
 _ASKED_WEIGHT: Final = 0.1  # an asked statement missed by one unit of _MISS weighs like 10 degrees of every joint
 _MISS: Final = {"deg": 10.0, "m": 0.04, "ratio": 0.15}
 _INSIDE: Final = 0.3  # units inside its interval that a value is aimed
@@ -97,6 +99,7 @@ class Settings:
     warmup: int = 60
     bfloat16: bool = True
     floor: float = 0.05  # the learning rate's last share
+    reader: tuple[int, int, int] = (12, 32, 2)  # attention heads, their width, looks; no heads: no reader
     top_layers: int = 0  # train the adapters of this many last layers only (0: all); what is below costs no backward
 
 
@@ -122,6 +125,7 @@ class Trainer:
         hidden: int = model.config.hidden_size
         self.config = PoseLMConfig(
             base=settings.base, hidden=hidden, inner=settings.inner, hypotheses=settings.hypotheses,
+            reader=settings.reader,
             codes=tuple(source.code_names),
             names=tuple(source.pose_names), recipe=recipe,
         )  # fmt: skip
@@ -135,11 +139,14 @@ class Trainer:
         self.head = PoseHead(hidden, settings.inner, len(BODY_JOINTS), settings.hypotheses)
         self.codes = ClassHead(hidden, settings.inner, len(source.code_names)) if source.code_names else None
         self.names = ClassHead(hidden, settings.inner, len(source.pose_names) + 1) if source.pose_names else None
+        self.reader = Reader(hidden, *settings.reader) if settings.reader[0] else None
         self.words = PoseLM(
             "training", model, tokenizer, self.head, self.codes, self.names, self.config
         )  # for its tokenising
+        if self.reader:
+            self._calibrate(self.reader)
         adapters = [p for p in model.parameters() if p.requires_grad]
-        heads = [p for h in (self.head, self.codes, self.names) if h for p in h.parameters()] + [self.token]
+        heads = [p for h in self._readers() for p in h.parameters()] + [self.token]
         self.optimiser = torch.optim.AdamW(
             [{"params": adapters, "lr": settings.rate}, {"params": heads, "lr": settings.head_rate}],
             weight_decay=0.0, betas=(0.9, 0.98),
@@ -162,6 +169,18 @@ class Trainer:
                 last = self.codes.layers[-1]
                 assert isinstance(last, torch.nn.Linear)
                 last.bias.copy_(torch.log(base / (1 - base)))
+
+    def _readers(self) -> list[torch.nn.Module]:
+        """What reads the language model's states: the heads, and the reader in front of them."""
+        return [part for part in (self.head, self.codes, self.names, self.reader) if part]
+
+    def _calibrate(self, reader: Reader) -> None:
+        batch = self.source.sample(32, torch.Generator().manual_seed(self.settings.seed))
+        with torch.no_grad():
+            ids = [torch.tensor([self.words.encode_conversation((), text)]) for text in batch.texts]
+            reader.calibrate(
+                torch.cat([self.model.get_decoder()(input_ids=i, use_cache=False).last_hidden_state[0] for i in ids])
+            )
 
     # -- one step ------------------------------------------------------------------------------------------------
     def backward(self, batch: Batch) -> dict[str, float]:
@@ -204,6 +223,9 @@ class Trainer:
         state, owner = picked[poses], rows[poses]
         if not len(owner):  # a slice of plain chat
             return _TOKEN_WEIGHT * token_loss, {"token": float(token_loss.detach())}
+        if self.reader:
+            there = torch.arange(longest) <= columns[poses][:, None]  # (P, T) the words before each pose token
+            state = self.reader(state, states[owner], there)
         total, parts = self._head_losses(state, batch.matrot[owner], batch.codes[owner], batch.names[owner])
         parts["token"] = float(token_loss.detach())
         return total + _TOKEN_WEIGHT * token_loss, parts
@@ -290,18 +312,25 @@ class Trainer:
         short run the states are far better than what the heads have learnt to read from them. Saves at the end.
         """
         generator = torch.Generator().manual_seed(self.settings.seed + 77)
-        states, batch = self._all_states(pairs, generator)
-        mean, spread = states.mean(0), states.std(0) + 1e-3
-        states = (states - mean) / spread
-        self._fold(mean, spread, into_normal=True)
-        heads = [h for h in (self.head, self.codes, self.names) if h]
+        words, batch = self._all_states(pairs, generator)
+        last = torch.stack([w[-1] for w in words]).float()
+        mean, spread = last.mean(0), last.std(0) + 1e-3
+        if self.reader is None:
+            self._fold(mean, spread, into_normal=True)
         optimiser = torch.optim.AdamW(
-            [p for h in heads for p in h.parameters()], lr=_REFIT_RATE, weight_decay=_REFIT_DECAY
+            [p for part in self._readers() for p in part.parameters()], lr=_REFIT_RATE, weight_decay=_REFIT_DECAY
         )
-        steps = epochs * math.ceil(len(states) / _REFIT_BATCH)
+        steps = epochs * math.ceil(len(words) / _REFIT_BATCH)
+        start = time.monotonic()
         for step in range(steps):
-            pick = torch.randint(len(states), (_REFIT_BATCH,), generator=generator)
-            noisy = states[pick] + _REFIT_NOISE * torch.randn(len(pick), states.shape[1], generator=generator)
+            pick = torch.randint(len(words), (_REFIT_BATCH,), generator=generator)
+            if self.reader:
+                chosen = [words[i] for i in pick.tolist()]
+                there = torch.arange(max(map(len, chosen))) < torch.tensor([len(w) for w in chosen])[:, None]
+                state = self.reader(last[pick], pad_sequence(chosen, batch_first=True), there)
+            else:
+                state = (last[pick] - mean) / spread
+            noisy = state + _REFIT_NOISE * torch.randn(len(pick), state.shape[1], generator=generator)
             noisy = F.dropout(noisy, _REFIT_DROPOUT)
             total, parts = self._head_losses(noisy, batch.matrot[pick], batch.codes[pick], batch.names[pick])
             optimiser.zero_grad()
@@ -310,13 +339,15 @@ class Trainer:
                 group["lr"] = _REFIT_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
             optimiser.step()
             if step % 200 == 0 or step == steps - 1:
+                line = {"refit": step, "of": steps, "s": round(time.monotonic() - start, 1)}
                 with (self.out / "log.jsonl").open("a", encoding="utf-8") as f:
-                    f.write(json.dumps({"refit": step, **{k: round(v, 4) for k, v in parts.items()}}) + "\n")
-        self._fold(mean, spread, into_normal=False)
+                    f.write(json.dumps(line | {k: round(v, 4) for k, v in parts.items()}) + "\n")
+        if self.reader is None:
+            self._fold(mean, spread, into_normal=False)
         self.save()
 
-    def _all_states(self, pairs: int, generator: torch.Generator) -> tuple[Tensor, Batch]:
-        """States (N, hidden) of fresh pairs and of every named wording, and what they should give."""
+    def _all_states(self, pairs: int, generator: torch.Generator) -> tuple[list[Tensor], Batch]:
+        """States (T, hidden) of the words of fresh pairs and of every named wording, and what they should give."""
         batches = [self.source.sample(64, generator) for _ in range(pairs // 64)]
         batches += list(self.source.every_name(64, generator))
         kept: list[Tensor] = []
@@ -333,12 +364,12 @@ class Trainer:
                     longest = max(map(len, ids))
                     padded = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
                     hidden = self.model.get_decoder()(input_ids=padded, use_cache=False).last_hidden_state
-                    kept.append(hidden[torch.arange(len(ids)), torch.tensor([len(i) - 1 for i in ids])].float())
+                    kept += [hidden[row, : len(i)].clone() for row, i in enumerate(ids)]
                     matrot.append(batch.matrot[part])
                     codes.append(batch.codes[part])
                     names.append(batch.names[part])
         made = Batch([], [], torch.cat(matrot), torch.cat(codes), torch.cat(names))
-        return torch.cat(kept), made
+        return kept, made
 
     def _fold(self, mean: Tensor, spread: Tensor, *, into_normal: bool) -> None:
         """Rewrites the heads' first layers for states with their mean and spread taken out, or back again."""
@@ -359,13 +390,16 @@ class Trainer:
     def save(self) -> None:
         """``trained.safetensors`` (what ships) and ``resume.pt`` (float32 and the optimiser)."""
         save_trained(
-            self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.names, self.config
-        )
+            self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.names, self.config,
+            self.reader,
+        )  # fmt: skip
         state = {
             "step": self.step, "settings": asdict(self.settings), "token": self.token.detach(),
             "lora": lora.adapter_state(self.model), "head": self.head.state_dict(),
             "codes": self.codes.state_dict() if self.codes else {}, "code_names": list(self.config.codes),
-            "names": self.names.state_dict() if self.names else {}, "pose_names": list(self.config.names),
+            "names": self.names.state_dict() if self.names else {},
+            "reader": self.reader.state_dict() if self.reader else {},
+            "pose_names": list(self.config.names),
             "optimiser": self.optimiser.state_dict(),
         }  # fmt: skip
         part = self.out / "resume.part"
@@ -384,9 +418,19 @@ class Trainer:
             self.codes.take_rows(state["codes"], state["code_names"], self.config.codes)
         if self.names and state.get("names"):
             self.names.take_rows(state["names"], ["", *state["pose_names"]], ["", *self.config.names])
+        if self.reader and state.get("reader"):
+            self.reader.load_state_dict(state["reader"])
+        elif self.reader:  # the heads had read plain states
+            self._calibrate(self.reader)
+            self._fold(self.reader.mean, self.reader.spread, into_normal=True)
         if keep_step:
             self.step = state["step"]
-        if keep_step and same and state["settings"].get("top_layers", 0) == self.settings.top_layers:
+        if (
+            keep_step
+            and same
+            and bool(self.reader) == bool(state.get("reader"))
+            and state["settings"].get("top_layers", 0) == self.settings.top_layers
+        ):
             self.optimiser.load_state_dict(state["optimiser"])
 
 
@@ -462,6 +506,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop (and save) after this long")
     parser.add_argument("--rate", type=float, default=Settings.rate)
+    parser.add_argument("--head-rate", type=float, default=Settings.head_rate)
     parser.add_argument(
         "--top-layers", type=int, default=0, help="adapt the last N layers only; the rest stay as resumed"
     )
@@ -479,7 +524,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     settings = replace(
         Settings(), base=args.base, steps=args.steps, batch=args.batch, seed=args.seed, rate=args.rate,
-        bfloat16=not args.float32, top_layers=args.top_layers,
+        head_rate=args.head_rate, bfloat16=not args.float32, top_layers=args.top_layers,
     )  # fmt: skip
     recipe = (
         f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
