@@ -843,17 +843,28 @@ _VARIATION: Final = 0.35  # spread of the prior's variations: plainly the same p
 
 def _compose(request: PoseRequest, answer: LanguageAnswer) -> tuple[str, tuple[Pose, ...]]:
     """The model's poses made to do what the words say, best first, and one sentence about them."""
+    history = _history(request.messages)
     composed = room("posecodes.compose").compose(
         request.prompt,
         stack_matrot(answer.poses),
         asked=answer.posecodes,
         named=answer.named,
         current=None if request.current is None else request.current.matrot(),
-        before=[pose.matrot() for turn in request.messages for pose in turn.poses[:1]],
+        before=[pose.matrot() for pose, _ in history],
+        said=[words for _, words in history],
         count=request.candidates,
         seed=request.seed,
     )
     return composed.text or answer.text, tuple(Pose.from_matrot(matrot) for matrot in composed.matrot)
+
+
+def _history(messages: Sequence[ChatTurn]) -> list[tuple[Pose, str]]:
+    """Each pose of a conversation, oldest first, with the words that led to it."""
+    words, history = "", list[tuple[Pose, str]]()
+    for turn in messages:
+        words = turn.content if turn.role == "user" else words
+        history += [(pose, words) for pose in turn.poses[:1]]
+    return history
 
 
 def _enough(poses: Sequence[Pose], request: PoseRequest, progress: Progress) -> tuple[Pose, ...]:

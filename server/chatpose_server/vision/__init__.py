@@ -1,10 +1,11 @@
-"""Pictures of people -> poses: BlazePose finds landmarks, a fit turns them into joint rotations. Knows no HTTP, no words.
+"""Pictures of people -> poses: BlazePose finds landmarks, a fit turns them into joint rotations. Knows no HTTP.
 
     picture = Pyramid(image)                      # an upright RGB picture
     people = find_people(picture)                 # the most prominent first
     found = solve(people[0], picture.width, picture.height, corrections={"left_wrist": (x, y)})
 
-The weights (38 MB) ship with this package and are loaded by the first picture.
+``tasks`` is what the engine uses: words, memory of pictures, hands. The weights (36 MB) ship with this package and
+are loaded by the first picture.
 """
 
 from .blazepose import NAMES, Landmarks, find_people

@@ -20,7 +20,8 @@ _ORDINALS: Final = {
 }  # fmt: skip
 _NTH: Final = "|".join(_ORDINALS)
 _AN: Final = rf"(?:(?:the|a|an|that|this)\s+)?(?:(?:{_WHO})\s+)?(?:who\s+(?:is|stands|sits)\s+|standing\s+|sitting\s+)?"
-_END: Final = r"(?:\s+(?:side|edge|end|hand side))?(?=\s*(?:$|[,.;:!?]|but\b|with\b|and\b|except\b|only\b|now\b|in the p))"
+_STOP: Final = r"$|[,.;:!?]|but\b|with\b|and\b|except\b|only\b|now\b|in the p"
+_END: Final = rf"(?:\s+(?:side|edge|end|hand side))?(?=\s*(?:{_STOP}))"
 
 _NTH_FROM: Final = re.compile(
     rf"\b(?:the\s+)?({_NTH})\s+(?:(?:{_WHO})\s+)?(?:from|on|counting from)\s+(?:the\s+)?(left|right)\b"

@@ -57,7 +57,5 @@ class Pyramid:
         a, b, c = (*step[0], start[0])
         d, e, f = (*step[1], start[1])
         data = (a * shrink_x, b * shrink_x, c * shrink_x, d * shrink_y, e * shrink_y, f * shrink_y)
-        cut = source.transform(
-            (side, side), PIL.Image.Transform.AFFINE, data, resample=PIL.Image.Resampling.BILINEAR
-        )
+        cut = source.transform((side, side), PIL.Image.Transform.AFFINE, data, resample=PIL.Image.Resampling.BILINEAR)
         return np.asarray(cut, np.float32) / 255.0

@@ -74,7 +74,10 @@ def _sites() -> tuple[list[int], Tensor]:
 _PIXEL_SIGMA: Final = 0.012
 _SPACE_SIGMA: Final = 0.05
 _SPACE_SIGMA_DEPTH: Final = 0.08
-_LOOSE: Final = {"knuckle": 0.7, "pinky": 0.5, "index": 0.5, "thumb": 0.4, "heel": 0.7, "foot": 0.7, "eye": 0.5, "mouth": 0.6, "ear": 0.7}
+_LOOSE: Final = {
+    "knuckle": 0.7, "pinky": 0.5, "index": 0.5, "thumb": 0.4, "heel": 0.7, "foot": 0.7, "eye": 0.5, "mouth": 0.6,
+    "ear": 0.7,
+}  # fmt: skip
 """Trust in what is small or many, against 1 for a limb's joint."""
 
 UNSEEN: Final = 0.06  # what BlazePose guesses of hidden limbs counts this much: it knows how people stand
@@ -116,7 +119,7 @@ class Fitted:
     lengths: dict[str, float]
 
 
-# -- the skeleton, with bone lengths ------------------------------------------------------------------------------------
+# -- the skeleton, with bone lengths -----------------------------------------------------------------------------------
 @functools.cache
 def _bones() -> tuple[Tensor, Tensor]:
     """Rest offsets from the parent (22, 3), and which group scales them (22, G)."""
@@ -141,7 +144,8 @@ def _carried() -> Tensor:
     """(39, 22) 1 where a landmark moves when a joint turns."""
     joints, _ = _sites()
     table = torch.zeros(len(joints), _COUNT)
-    for k, joint in enumerate(joints):
+    for k, carrier in enumerate(joints):
+        joint = carrier
         while joint >= 0:
             table[k, joint] = 1
             joint = PARENTS[joint]
@@ -188,7 +192,7 @@ def _kinematics(quat: Tensor, lengths: Tensor) -> _State:
     return _State(joint, turn, points, torch.stack(bones, 1))
 
 
-# -- what a body does when nobody looks ----------------------------------------------------------------------------------
+# -- what a body does when nobody looks --------------------------------------------------------------------------------
 _EASE_DEG: Final[dict[str, tuple[float, float, float]]] = {
     # how far joints stray from how people hold them, about x, y, z of the rest body; 180: as far as they like
     "spine1": (22, 14, 14), "spine2": (14, 12, 10), "spine3": (14, 12, 10), "neck": (16, 20, 12), "head": (20, 25, 14),
@@ -222,7 +226,7 @@ def _ease() -> tuple[Tensor, Tensor]:
     return rot.rotvec_to_quat(_both_sides(_HELD_DEG, mirrored=True, missing=0.0)), 1 / stray
 
 
-# -- the problem ---------------------------------------------------------------------------------------------------------
+# -- the problem -------------------------------------------------------------------------------------------------------
 _PLACE, _SCALE, _FOCAL = 3 * _COUNT, 3 * _COUNT + 3, 3 * _COUNT + 4
 _LENGTHS: Final = slice(3 * _COUNT + 5, 3 * _COUNT + 5 + len(_GROUPS))
 _VARIABLES: Final = 3 * _COUNT + 5 + len(_GROUPS)
@@ -304,6 +308,14 @@ class _Linear:
     cost: Tensor
     data: Tensor
 
+    def where(self, better: Tensor, other: _Linear) -> _Linear:
+        return _Linear(
+            torch.where(better[:, None], other.residual, self.residual),
+            torch.where(better[:, None, None], other.jacobian, self.jacobian),
+            torch.where(better, other.cost, self.cost),
+            torch.where(better, other.data, self.data),
+        )
+
 
 def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
     b = len(guess.quat)
@@ -369,7 +381,8 @@ def _ranges(quat: Tensor) -> tuple[Tensor, Tensor]:
     jacobian = torch.zeros(b, _COUNT - 1, 3, _COUNT, 3)
     at = torch.arange(_COUNT - 1)
     jacobian[:, at, :, at + 1] = slope.permute(2, 0, 3, 1)
-    return over[:, 0].flatten(1), torch.cat([jacobian.flatten(3).flatten(1, 2), torch.zeros(b, 63, _VARIABLES - _PLACE)], -1)
+    others = torch.zeros(b, 3 * (_COUNT - 1), _VARIABLES - _PLACE)
+    return over[:, 0].flatten(1), torch.cat([jacobian.flatten(3).flatten(1, 2), others], -1)
 
 
 def _habits(guess: _Guess, natural: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -395,7 +408,7 @@ def _knowns(p: _Problem, guess: _Guess) -> tuple[Tensor, Tensor]:
     return guess.rest[:, 3:] / sigma, jacobian.expand(len(guess.rest), -1, -1)
 
 
-# -- where to begin ------------------------------------------------------------------------------------------------------
+# -- where to begin ----------------------------------------------------------------------------------------------------
 def _arc(a: Tensor, b: Tensor) -> Tensor:
     """(3,), (3,) -> (4,) the shortest turn from one direction to the other."""
     a, b = a / a.norm(), b / b.norm().clamp(min=1e-9)
@@ -480,10 +493,7 @@ def fit(seen: Seen, prior: Prior | None = None) -> Fitted:
         better = got.cost < best.cost
         gain = ((best.cost - got.cost) / best.cost).clamp(min=0)
         guess = guess.where(better, tried)
-        best = _Linear(*(
-            torch.where(better.reshape(-1, *[1] * (new.dim() - 1)), new, old)
-            for new, old in ((got.residual, best.residual), (got.jacobian, best.jacobian), (got.cost, best.cost), (got.data, best.data))
-        ))
+        best = best.where(better, got)
         damping = torch.where(better, damping * 0.3, damping * 8).clamp(1e-6, 1e5)
         if bool((better & (gain < 1e-3) | (damping > 1e3)).all()) and i > 6:
             break

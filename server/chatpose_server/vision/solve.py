@@ -100,4 +100,3 @@ def _inside(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     edge = 0.01 * max(width, height)
     beyond = np.maximum(np.maximum(-pixels, pixels - (width, height)), 0).max(1)
     return np.clip(1 - beyond / edge, 0, 1)
-

@@ -189,7 +189,7 @@ def pose(
     scene = _people(looked, progress)
     found_people = time.perf_counter()
     if not scene.people:
-        raise NoPersonError("No person was found in the picture. Use one in which a person can be seen, larger or clearer.")
+        raise NoPersonError("No person was found in the picture. Use one that shows a person larger or more clearly.")
     wish = choose.read(words, [p.box for p in scene.people])
     at = person if wish.person is None else wish.person
     chosen = _at(scene, at)
