@@ -76,10 +76,14 @@ class ApplySettings:
     )
     height: EnumProperty(name="Height", description="How high the body is placed", items=HEIGHTS)
     hands: EnumProperty(name="Hands", description="What the fingers do", items=HANDS)
+    to_forward: BoolProperty(
+        name="Switch to FK",
+        description="Where IK moves an arm or a leg of the rig, switch it to FK, so that the pose shows there",
+    )
     insert_key: BoolProperty(name="Key on Apply", description="Insert keyframes for the bones that the pose changes")
 
 
-APPLY_NAMES = ("part", "strength", "mirror", "facing", "turn", "height", "hands", "insert_key")
+APPLY_NAMES = ("part", "strength", "mirror", "facing", "turn", "height", "hands", "to_forward", "insert_key")
 
 
 class ChatPoseMessage(bpy.types.PropertyGroup):

@@ -43,10 +43,14 @@ _TURNING: Final = frozenset(
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done: the bones written, the one that was moved too, and sentences about what stood in the way."""
+    """What was done: the bones written, the one that was moved too, and sentences about what stood in the way.
+
+    ``switched``: (bone, custom property) of the limbs that were switched to FK.
+    """
 
     bones: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    switched: tuple[tuple[str, str], ...] = ()
 
 
 def rest_bones(armature: bpy.types.Object) -> dict[str, RestBone]:
@@ -114,7 +118,7 @@ def apply_to_armature(
     notes = [*switch_notes(armature, rig, spoken), *_held_notes(armature, held)]
     if options.height == "GROUND" and (spoken & _STANDING) and not moved:
         notes.append(f"'{rig.mover}' cannot be moved, so the body was not put on the ground. Unlock its location.")
-    return Applied((*bones, *(b for b in (*moved, *switched) if b not in bones)), tuple(notes))
+    return Applied((*bones, *(b for b in moved if b not in bones)), tuple(notes), tuple(switched))
 
 
 _STANDING: Final = frozenset(
@@ -274,14 +278,14 @@ def switch_notes(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) ->
     ]
 
 
-def _set_forward(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) -> list[str]:
-    """Sets the switches of the posed limbs to FK; -> the bones that bear them."""
-    bones: list[str] = []
+def _set_forward(armature: bpy.types.Object, rig: Fit, spoken: Iterable[str]) -> list[tuple[str, str]]:
+    """Sets the switches of the posed limbs to FK; -> the bones that bear them, and their properties."""
+    switched: list[tuple[str, str]] = []
     for _, switch, name in list(_switches(armature, rig, spoken)):
         armature.pose.bones[name][switch.prop] = switch.forward
         armature.pose.bones[name].id_data.update_tag()
-        bones.append(name)
-    return bones
+        switched.append((name, switch.prop))
+    return switched
 
 
 # -- height ----------------------------------------------------------------------------------------------------------

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import blender_versions
-from . import frames, smplx
+from . import correctives, frames, smplx
 
 if TYPE_CHECKING:
     import bpy
@@ -53,7 +55,7 @@ class BodyFile:
 
     ``vertices`` (V, 3), ``faces`` (F, 3), ``joints`` (55, 3), ``weights`` (V, 55), ``shapes`` (S, V, 3) with
     ``shape_names`` S names and ``joint_shapes`` (S, 55, 3): what each shape does to the joints. ``uv`` (3F, 2) or None.
-    ``eyes`` (F,) bool or None: the faces of the eyes.
+    ``eyes`` (F,) bool or None: the faces of the eyes. ``posedirs`` (V, 3, 486) or None: pose correctives.
     """
 
     name: str
@@ -66,6 +68,7 @@ class BodyFile:
     joint_shapes: NDArray[np.float32]
     uv: NDArray[np.float32] | None
     eyes: NDArray[np.bool_] | None
+    posedirs: NDArray[np.float32] | None = None
 
 
 _loaded: dict[str, BodyFile] = {}
@@ -103,15 +106,18 @@ def _read_body(path: str) -> BodyFile:
             uv = data["vt"][data["ft"].astype(np.int64).ravel()].astype(np.float32) if "vt" in data else None
             parts = [str(n) for n in data["part_names"]] if "part_names" in data else []
             part = data["face_part"] if parts else None
+            posedirs = _posedirs(path, data) if "posedirs" in data else None
     except OSError as error:
         raise BodyFileError(f"The body file '{name}' cannot be read; install the add-on again.") from error
-    except (ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, BodyFileError):
             raise
         raise BodyFileError(f"'{name}' is damaged or is a pickle; a SMPL-X .npz file is needed.") from error
     count = len(smplx.JOINTS)
     if regressor.shape != (count, len(vertices)) or weights.shape != (len(vertices), count):
         raise BodyFileError(f"'{name}' is not a SMPL-X body: it does not have the {count} joints of SMPL-X.")
+    if posedirs is not None and posedirs.shape != (*vertices.shape, 9 * (count - 1)):
+        posedirs = None  # of another layout: the skin follows its bones all the same
     shapes = np.ascontiguousarray(np.moveaxis(shapedirs[..., :MAX_SHAPES], -1, 0), np.float32)
     eyes = None if part is None else np.isin(part, [i for i, n in enumerate(parts) if n.endswith("_eye")])
     return BodyFile(
@@ -125,7 +131,20 @@ def _read_body(path: str) -> BodyFile:
         joint_shapes=np.einsum("jv,svc->sjc", regressor, shapes),
         uv=uv,
         eyes=eyes,
+        posedirs=posedirs,
     )
+
+
+_BLANK: Final = 0.01  # packed to less than this part of itself, an array holds nothing but zeros
+
+
+def _posedirs(path: str, data: Mapping[str, NDArray[Any]]) -> NDArray[np.float32] | None:
+    """A file's pose correctives; None where they are all zero, which is seen without unpacking 80 MB of zeros."""
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("posedirs.npy")
+    if member.compress_size < _BLANK * member.file_size:
+        return None
+    return data["posedirs"].astype(np.float32)
 
 
 def make_body(context: bpy.types.Context, body: BodyFile) -> bpy.types.Object:
@@ -140,6 +159,8 @@ def make_body(context: bpy.types.Context, body: BodyFile) -> bpy.types.Object:
     modifier = mesh.modifiers.new("Armature", "ARMATURE")
     modifier.object = armature
     _add_weights(mesh, body.weights)
+    if body.posedirs is not None:
+        correctives.add(armature, mesh, body.posedirs)
     armature.location = context.scene.cursor.location
     return armature
 
@@ -155,12 +176,17 @@ def shape_body(context: bpy.types.Context, armature: bpy.types.Object, body: Bod
     mesh = body_mesh(armature, body)
     if mesh is None:
         raise BodyFileError(f"'{armature.name}' does not have the skin of this body file; add a new body instead.")
-    if mesh.data.shape_keys is not None:
+    keys = mesh.data.shape_keys
+    if keys is not None and not correctives.are_all(keys):
         raise BodyFileError("This body's skin has shape keys of its own; apply or remove them first.")
     full = np.zeros(len(body.shapes))
     given = np.asarray(betas, np.float64)[: len(full)]
     full[: len(given)] = given
     vertices, heads = _standing(body, full)
+    if keys is not None:
+        before = np.empty(vertices.size, np.float32)
+        keys.reference_key.data.foreach_get("co", before)
+        correctives.shift(keys, vertices - before.reshape(vertices.shape))
     mesh.data.vertices.foreach_set("co", vertices.ravel())
     mesh.data.update()
     active, mode = context.view_layer.objects.active, armature.mode
@@ -171,6 +197,8 @@ def shape_body(context: bpy.types.Context, armature: bpy.types.Object, body: Bod
     finally:
         bpy.ops.object.mode_set(mode=mode)
         context.view_layer.objects.active = active
+    if keys is not None:
+        correctives.refit(armature, keys)
 
 
 def body_mesh(armature: bpy.types.Object, body: BodyFile) -> bpy.types.Object | None:

@@ -32,10 +32,10 @@ _STIFFNESS: Final[dict[str, float]] = {
 }  # fmt: skip
 """How dear a radian of a joint is, others 1: a reach is made by limbs first, then by the trunk."""
 
-_DRAGGED_PLACE: Final = 15.0
+_DRAGGED_PLACE: Final = 60.0
 _DRAGGED: Final[dict[str, float]] = {
-    **_STIFFNESS, "pelvis": 15.0, "spine1": 10.0, "spine2": 12.0, "spine3": 12.0, "left_hip": 3.0, "right_hip": 3.0,
-    "left_knee": 3.0, "right_knee": 3.0,
+    **_STIFFNESS, "pelvis": 30.0, "spine1": 20.0, "spine2": 24.0, "spine3": 24.0, "left_hip": 6.0, "right_hip": 6.0,
+    "left_knee": 6.0, "right_knee": 6.0,
 }  # fmt: skip
 """The same while a body is dragged from its home: what an arm can reach alone, an arm does."""
 

@@ -418,6 +418,8 @@ def _fit_code(coder: VPoser, code: Tensor, quat: Tensor, kept: Tensor, progress:
 _PIN_WEIGHT: Final = 4.0
 _STAND_WEIGHT: Final = 1.0
 _BALANCE: Final = 0.5
+_DAMPING: Final = 2e-3
+_DRAG_DAMPING: Final = 1e-3  # a dragged body is stiffer, and starts near its goal
 
 
 def ik(
@@ -486,6 +488,7 @@ def ik_batch(
     solved = solver.solve(
         quat, place, effectors, goal, weight=weight.expand(len(poses), -1), prior=chosen, steps=steps,
         balance=_BALANCE if stands else 0.0, rest_joints=rest_joints, home=at_home,
+        damping=_DAMPING if home is None else _DRAG_DAMPING,
         on_step=lambda fraction: progress("Solving", fraction),
     )  # fmt: skip
     out: list[Pose] = []
