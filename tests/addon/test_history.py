@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import asdict
 
 import bpy
@@ -99,6 +100,24 @@ def test_two_blenders_share_a_file(library, tmp_path, pump):
     other.add(_entry(2))
     other.close()
     assert {e.id for e in _open_again(tmp_path, pump).matching()} == {"id1", "id2"}
+
+
+def test_the_main_thread_touches_no_file(addon, tmp_path, pump, monkeypatch):
+    main, used = threading.main_thread(), []
+    for name in ("read", "_append"):
+        real = getattr(history, name)
+        monkeypatch.setattr(
+            history, name, lambda *args, real=real: (used.append(threading.current_thread() is main), real(*args))[1]
+        )
+    try:
+        library = _open_again(tmp_path, pump)
+        library.add(_entry(1))
+        library.star("id1", True)
+        library.remove(["id1"])
+        pump(lambda: history.pump() is None, history.pump)
+        assert len(used) == 4 and not any(used)
+    finally:
+        history.stop()
 
 
 DAMAGE = [
