@@ -49,6 +49,7 @@ _LIKELY: Final = 0.03
 _SEEN: Final = 0.33  # mean visibility; a head and shoulders have 0.4
 _WIDE: Final = 1.4  # of the picture's longer side: a second try sees people smaller
 _ANYHOW: Final = 1.1
+_BELL: Final = np.array([0.06, 0.24, 0.40, 0.24, 0.06])
 _NEAR: Final = 0.12  # of the side, between the centres of two squares around one person
 _SAME_PERSON: Final = 0.12  # mean distance of two skeletons, as a share of their size, below which they are one
 _ROOM: Final = 1.25  # the square is this much larger than the person's reach
@@ -213,11 +214,10 @@ def _detect_in(picture: Pyramid, whole: Square, blurred: bool = False) -> list[S
 
 def _softened(cut: Floats) -> Floats:
     """(h, w, 3) through a small bell."""
-    bell = np.array([0.06, 0.24, 0.40, 0.24, 0.06], np.float32)
     for axis in (0, 1):
         padded = np.pad(cut, [(2, 2) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        size = cut.shape[axis]
-        cut = sum(w * padded.take(range(k, k + size), axis) for k, w in enumerate(bell))
+        shifted = np.stack([padded.take(range(k, k + cut.shape[axis]), axis) for k in range(len(_BELL))])
+        cut = np.tensordot(_BELL, shifted, 1).astype(np.float32)
     return cut
 
 

@@ -76,6 +76,12 @@ def read(words: str, boxes: Sequence[Box]) -> Wish:
     return Wish(person, _change(rest), gendered)
 
 
+def names_a_place(words: str) -> bool:
+    """Whether words say which person is meant."""
+    crowd = [(float(i), 0.0, i + 1.0, 1.0) for i in range(99)]
+    return _place(" ".join(words.lower().split()), crowd)[0] is not None
+
+
 def _place(text: str, boxes: Sequence[Box]) -> tuple[int | None, str]:
     """The person and the words without the phrase that names them."""
     by_left = sorted(range(len(boxes)), key=lambda i: boxes[i][0] + boxes[i][2])

@@ -22,7 +22,6 @@ from .blazepose import AT, NAMES, Landmarks, find_people
 from .camera import Camera, focal_from_exif
 from .crops import Pyramid
 from .hands import Hand, find_hands
-from .networks import VisionError
 from .solve import solve
 
 if TYPE_CHECKING:
@@ -225,16 +224,13 @@ def _change(pose: Pose, words: str) -> tuple[Pose, str]:
 
 
 def cut_out(source: Source, words: str, person: int, progress: Progress = no_progress) -> Image:
-    """The picture, or a square of it around the person who is meant where there are several. For models that look
-    themselves. Raises PersonNotFoundError and choose.NobodyThereError.
+    """The picture, or a square of it around the person who is meant, where the request says which. For models that
+    look themselves. Raises PersonNotFoundError, choose.NobodyThereError and networks.VisionError.
     """
     image = source.decode()
-    try:
-        scene = people(source, progress)
-    except VisionError:
+    if not person and not choose.names_a_place(words):
         return image
-    if len(scene.people) < 2 and not person:
-        return image
+    scene = people(source, progress)
     wish = choose.read(words, [p.box for p in scene.people])
     at = person if wish.person is None else wish.person
     x0, y0, x1, y1 = _at(scene, at).box

@@ -163,11 +163,25 @@ def test_shutting_down():
         check(served.http.post("/v1/poses", json={"prompt": "kneel"}), 503, "shutting_down")
 
 
-def test_a_picture_for_a_model_that_cannot_see():
+def test_a_picture_without_people():
     from .images import png
 
     with serving(model=FakeModel(accepts_images=False)) as served:
-        check(served.http.post("/v1/poses", json={"image": png()}), 422, "image_not_supported", "image")
+        check(served.http.post("/v1/poses", json={"image": png()}), 422, "no_person")
+
+
+def test_a_picture_where_nothing_can_look(monkeypatch):
+    from chatpose_server.vision import blazepose, networks
+
+    from .images import as_url, encode, picture
+
+    def missing(name):
+        raise networks.VisionError("Pictures need the package 'ai-edge-litert', which is not installed.")
+
+    monkeypatch.setattr(blazepose, "load", missing)
+    with serving(model=FakeModel(accepts_images=False)) as served:
+        unseen = as_url(encode(picture(9, 7)))  # who is in a picture that was looked at is remembered
+        check(served.http.post("/v1/poses", json={"image": unseen}), 422, "image_not_supported")
 
 
 def test_a_model_that_cannot_be_loaded():
