@@ -139,9 +139,7 @@ def insert_keys(
     keyframes.write_present(armature, context.scene.frame_current, names, moved, allowed)
 
 
-def key_switches(
-    context: bpy.types.Context, armature: bpy.types.Object, switched: Iterable[tuple[str, str]]
-) -> None:
+def key_switches(context: bpy.types.Context, armature: bpy.types.Object, switched: Iterable[tuple[str, str]]) -> None:
     """Keys what was switched to FK with the pose: a switch that is animated would go back at the next frame."""
     for bone, name in switched:
         armature.pose.bones[bone].keyframe_insert(f'["{name}"]', frame=context.scene.frame_current, group=bone)

@@ -1,8 +1,8 @@
 """Drag: handles on the character's joints; the whole body follows the one that is moved, live.
 
-Handles are drawn and moved by this one operator instead of being empties of their own: so there is one undo step, nothing
-is left in the scene whatever happens, and Esc is exact. They move as with Blender's G: in the view's plane, along X, Y or Z, Shift
-for precision. Enter keeps the pose, Esc restores it.
+Handles are drawn and moved by this one operator instead of being empties of their own: so there is one undo step,
+nothing is left in the scene whatever happens, and Esc is exact. They move as with Blender's G: in the view's plane,
+along X, Y or Z, Shift for precision. Enter keeps the pose, Esc restores it.
 """
 
 from collections.abc import Iterator
@@ -161,9 +161,7 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
         if event.type in _AXES and event.value == "PRESS":
             self.axis = "" if self.axis == event.type else event.type
             drag.move(self.held, self._goal())
-        elif event.type == "LEFTMOUSE" and event.value == ("PRESS" if self.by_key else "RELEASE"):
-            self._let_go(drag)
-        elif event.type in {"RET", "NUMPAD_ENTER"} and event.value == "PRESS":
+        elif self._ends(event):
             self._let_go(drag)
         elif event.type in {"ESC", "RIGHTMOUSE"} and event.value == "PRESS":
             self.held = ""
@@ -171,6 +169,12 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
         self._tell(context)
         _redraw(context)
         return {"RUNNING_MODAL"}
+
+    def _ends(self, event: bpy.types.Event) -> bool:
+        """Whether this event puts the held handle down."""
+        if event.type == "LEFTMOUSE":
+            return event.value == ("PRESS" if self.by_key else "RELEASE")
+        return event.type in {"RET", "NUMPAD_ENTER"} and event.value == "PRESS"
 
     def _let_go(self, drag: Drag) -> None:
         self.held = ""

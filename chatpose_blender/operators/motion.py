@@ -34,7 +34,7 @@ _ERRORS = (keyframes.KeyframeError, pose_files.PoseFileError, *posing.RigError)
 class Keying:
     """A motion to be keyed, one pose for each frame number.
 
-    ``placed``: it was read off this rig (``read_frames``), so it goes where it says. ``tracks``: made already, by a thread.
+    ``placed``: it was read off this rig (``read_frames``), so it goes where it says. ``tracks``: made by a thread.
     """
 
     motion: pose_files.Motion

@@ -39,8 +39,8 @@ class Options:
     ``joints``: only these, None for all. ``strength`` 0..1: the way from the rig's pose to the new one. ``mirror``:
     left and right swapped. ``facing``: ``KEEP`` the rig's heading or take the ``MODEL``'s. ``turn``: radians to the
     left on top. ``height``: put the lowest point on the ``GROUND`` or ``KEEP`` the pelvis where it is. ``hands``:
-    ``KEEP`` what the pose and the rig say, or make them ``RELAXED`` or ``FLAT``. ``to_forward``: limbs that IK moves are
-    switched to FK, so that the pose shows there.
+    ``KEEP`` what the pose and the rig say, or make them ``RELAXED`` or ``FLAT``. ``to_forward``: limbs that IK moves
+    are switched to FK, so that the pose shows there.
     """
 
     joints: frozenset[str] | None = None

@@ -1,9 +1,9 @@
 """SMPL-X's pose correctives as driven shape keys: what the skin does besides following its bones. Knows no files.
 
-A body file's ``posedirs`` has a displacement of every vertex for each number of R - 1, R being a joint's rotation matrix
-without the pelvis: 54 joints times 9 numbers, row by row (Loper et al., SMPL, 2015). Each becomes a shape key whose driver
-reads the bone's rotation: a number of R is a quadratic form in the bone's quaternion, plain arithmetic that Blender evaluates
-without Python, in whatever rotation mode the bone is.
+A body file's ``posedirs`` has a displacement of every vertex for each number of R - 1, R being the rotation matrix of a
+joint other than the pelvis: 54 joints times 9 numbers, row by row (Loper et al., SMPL, 2015). Each becomes a shape key
+whose driver reads the bone's rotation: a number of R is a quadratic form in the bone's quaternion, plain arithmetic
+that Blender evaluates without Python, in whatever rotation mode the bone is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def adding(armature: bpy.types.Object, mesh: bpy.types.Object, posedirs: Array) 
         if np.abs(moved).max() < _LEAST or name not in binding.names:
             continue
         key = mesh.shape_key_add(name=_NAME.format(number), from_mix=False)
-        key.slider_min, key.slider_max = -_RANGE, _RANGE
+        key.slider_min, key.slider_max, key.value = -_RANGE, _RANGE, 0.0
         key.data.foreach_set("co", base + moved)
         index = binding.names.index(name)
         row, column = divmod(number % 9, 3)

@@ -61,8 +61,8 @@ def stand(armature: bpy.types.Object) -> Stand:
 
 
 def sample(armature: bpy.types.Object, frames: Sequence[int]) -> Motion | None:
-    """The motion that a SMPL-X rig's own keys give at some frames, placed (see ``tracks``), without evaluating the scene;
-    None for other rigs, and where something besides those keys moves this one.
+    """The motion that a SMPL-X rig's own keys give at some frames, placed (see ``tracks``), without evaluating the
+    scene; None for other rigs, and where something besides those keys moves this one.
     """
     data = armature.animation_data
     plain = apply.is_smplx(armature) and data is not None and not data.nla_tracks and not data.drivers
@@ -111,8 +111,8 @@ def plan(armature: bpy.types.Object, motion: Motion, options: Options) -> Tracks
 
 
 def tracks(at: Stand, motion: Motion, options: Options, *, placed: bool = False) -> Tracks:
-    """``plan`` without Blender. ``placed``: the motion was read off this very rig (``puppet``), so its pelvis goes where
-    ``transl`` says and nowhere else.
+    """``plan`` without Blender. ``placed``: the motion was read off this very rig (``puppet``), so its pelvis goes
+    where ``transl`` says and nowhere else.
     """
     rig, now = at.rig, at.now
     quats, transl = _wanted(motion, now, options)

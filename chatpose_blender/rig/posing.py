@@ -61,9 +61,7 @@ def put(
     """Poses a rig; -> the bones that were written and sentences about what stood in the way. Raises RigError."""
     if apply.is_smplx(armature):
         return rigs.Applied(apply.apply_pose(context, armature, joints, options))
-    return rigs.apply_to_armature(
-        context, armature, joints, options, _fit(armature), to_forward=options.to_forward
-    )
+    return rigs.apply_to_armature(context, armature, joints, options, _fit(armature), to_forward=options.to_forward)
 
 
 class NotPosableError(apply.RigError):

@@ -6,9 +6,9 @@
     puppet.put(context, armature, pose, transl)  # what it found
     puppet.drift(armature, pose, transl)         # by how much the rig's joints miss the solver's, to aim off by it
 
-Every rig is taken as the SMPL-X body that it is nearest to, scaled so that its hips are as high as SMPL-X's. Where it has
-another spine, or machinery of its own, its joints end a little beside the solver's; who asks again with ``drift`` taken
-off meets the goal all the same. Writes pose channels only; knows no network and no operators.
+Every rig is taken as the SMPL-X body that it is nearest to, scaled so that its hips are as high as SMPL-X's. Where it
+has another spine, or machinery of its own, its joints end a little beside the solver's; who asks again with ``drift``
+taken off meets the goal all the same. Writes pose channels only; knows no network and no operators.
 """
 
 from __future__ import annotations

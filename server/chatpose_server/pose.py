@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
 
+from .npz import NpzError, read_npz
 from .skeleton import BODY_JOINTS, INDEX, JOINTS, mirror_name
 
 if TYPE_CHECKING:  # torch takes 2 s and 180 MB: the process that answers HTTP reads poses without it
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch takes 2 s and 180 MB: the process that answers HTTP r
 FORMAT: Final = "smplx-quat-wxyz"
 MAX_BETAS: Final = 400  # SMPL-X files carry up to 300 shape and 100 expression columns
 _UNIT_TOLERANCE: Final = 0.05  # how far from length 1 a quaternion may be and still be plainly meant as a rotation
+_MAX_NPZ_BYTES: Final = 256_000_000  # a hundred thousand poses
 _MAX_TRANSL: Final = 1e4  # metres; a bigger number is a mistake and would break float32 scenes
 
 Quat = tuple[float, float, float, float]
@@ -168,17 +169,19 @@ def save_npz(path: str | os.PathLike[str], poses: Sequence[Pose]) -> None:
 
 def load_npz(path: str | os.PathLike[str]) -> list[Pose]:
     """Reads what ``save_npz`` wrote. Raises PoseError for anything else; never unpickles."""
+    name = Path(path).name
     try:
-        with np.load(path, allow_pickle=False) as data:
-            if "quat" not in data or "joint_names" not in data:
-                raise PoseError(f"'{Path(path).name}' holds no ChatPose poses.")
-            names = [str(n) for n in data["joint_names"]]
-            quat, transl = data["quat"], data["transl"]
-            spoken = data["spoken"] if "spoken" in data else np.ones(quat.shape[:2], bool)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        if isinstance(error, PoseError):
-            raise
-        raise PoseError(f"'{Path(path).name}' cannot be read as an npz file of poses.") from error
+        data = read_npz(path, ("quat", "joint_names", "transl", "spoken"), _MAX_NPZ_BYTES)
+    except (NpzError, OSError) as error:
+        raise PoseError(f"'{name}' cannot be read as an npz file of poses.") from error
+    if "quat" not in data or "joint_names" not in data:
+        raise PoseError(f"'{name}' holds no ChatPose poses.")
+    names = [str(n) for n in data["joint_names"].ravel()]
+    quat = data["quat"]
+    transl, spoken = data.get("transl"), data.get("spoken", np.ones(quat.shape[:2], bool))
+    whole = quat.dtype.kind == "f" and quat.shape[1:] == (len(names), 4) and spoken.shape == quat.shape[:2]
+    if not whole or transl is None or transl.dtype.kind != "f" or transl.shape != (len(quat), 3):
+        raise PoseError(f"'{name}' is damaged: its numbers do not fit together.")
     poses: list[Pose] = []
     for q, t, s in zip(quat, transl, spoken, strict=True):
         joints = {n: [float(c) for c in v] for n, v, use in zip(names, q, s, strict=True) if use}

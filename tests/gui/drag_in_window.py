@@ -19,6 +19,7 @@ MODULE = "bl_ext.user_default.chatpose"
 FRONT = Euler((math.radians(80), 0, math.radians(25)))
 WAY = Vector((-0.25, -0.3, 0.45))  # metres that the left hand is dragged, in front of the chest
 STEPS = 12
+FRAMES = 400  # of a motion that is keyed over several ticks
 
 
 def rig():
@@ -37,6 +38,53 @@ def place(bone):
     """Where a bone begins, in the world."""
     bpy.context.view_layer.update()
     return (rig().matrix_world @ rig().pose.bones[bone].head).copy()
+
+
+def motion_file():
+    """A walk on the spot of FRAMES frames, in the arrays that AMASS uses."""
+    import numpy as np
+
+    poses = np.zeros((FRAMES, 66), np.float32)
+    poses[:, 3 * 16 + 2], poses[:, 3 * 17 + 2] = -1.2, 1.2
+    swing = 0.4 * np.sin(np.linspace(0, 12, FRAMES))
+    poses[:, 3], poses[:, 6] = swing, -swing
+    path = str(gui.OUT / "walk.npz")
+    np.savez(path, poses=poses, trans=np.zeros((FRAMES, 3)), fps=24)
+    return path
+
+
+def keyed_frames():
+    """How many keys the head has."""
+    data = rig().animation_data
+    if data is None or data.action is None:
+        return 0
+    curves = sys.modules[f"{MODULE}.rig.keyframes"].curves_of(rig())
+    return max((len(curve.keyframe_points) for curve in curves), default=0)
+
+
+def keyed_over_ticks(session, over_view):
+    """A motion from a file: Esc while it is keyed leaves nothing, the second time it is one undo step."""
+    path = motion_file()
+    before = channels()
+
+    def load():
+        with bpy.context.temp_override(window=gui.window(), area=gui.viewport()[0]):
+            bpy.ops.chatpose.load_pose(filepath=path, first_frame=1)
+        running = lambda: [op for op in gui.window().modal_operators if op.bl_idname == "CHATPOSE_OT_key_poses"]  # noqa: E731
+        yield from gui.wait_for(lambda: running() or keyed_frames() == FRAMES, "the keys to be begun")
+        return running
+
+    running = yield from load()
+    was_running = bool(running())
+    yield from gui.key("ESC", *over_view)
+    yield from gui.wait_for(lambda: not running(), "the end of keying")
+    after_esc = keyed_frames()
+    running = yield from load()
+    yield from gui.wait_for(lambda: not running() and keyed_frames() == FRAMES, "all keys")
+    gui.shot("keyed.png")
+    yield from gui.key("Z", *over_view, ctrl=True)
+    yield 0.3
+    return {"ran": was_running, "after_esc": after_esc, "undone": keyed_frames() == 0 and channels() == before}
 
 
 def test():
@@ -120,6 +168,7 @@ def test():
         "esc_is_exact": after_esc == before,
         "kept_moved": kept != before,
         "undone": channels() == before,
+        "long": (yield from keyed_over_ticks(session, over_view)),
         "objects": sorted(ob.type for ob in bpy.context.scene.objects),
         "keyed": rig().animation_data is not None and rig().animation_data.action is not None,
     }

@@ -29,4 +29,6 @@ def test_a_hand_is_dragged_and_the_body_follows(blender: Blender, server: Runnin
     assert seen["slid"] < 0.01, "the planted feet slid"
     assert seen["esc_is_exact"], "Esc did not restore every channel exactly"
     assert seen["kept_moved"] and seen["undone"], "Enter and Ctrl-Z are not one undo step"
+    assert seen["long"]["ran"] and seen["long"]["after_esc"] == 0, "Esc while a motion was keyed left keys"
+    assert seen["long"]["undone"], "a motion from a file is not one undo step"
     assert seen["objects"] == ["ARMATURE", "MESH"] and not seen["keyed"], "something was left in the scene"

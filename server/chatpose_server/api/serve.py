@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -63,6 +64,14 @@ def check(options: ServeOptions) -> None:
         raise ChatPoseError(
             "invalid_request", "A server for other machines must be encrypted: give --tls-cert and --tls-key."
         )
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key)
+    except (OSError, ssl.SSLError) as error:  # now, in a sentence, and not in the middle of the start
+        why = error.strerror or error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        raise ChatPoseError(
+            "invalid_request",
+            f"The certificate {options.tls_cert} with the key {options.tls_key} cannot be used ({why}).",
+        ) from error
 
 
 def bind(host: str, port: int) -> socket.socket:

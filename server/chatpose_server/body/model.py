@@ -10,19 +10,22 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-from zipfile import BadZipFile
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..npz import NpzError, read_npz
 from ..skeleton import JOINTS, PARENTS, levels
 
 STANDIN_PATH: Final = Path(__file__).parent / "assets" / "SMPLX_STANDIN.npz"
 _NEEDED: Final = ("v_template", "f", "shapedirs", "J_regressor", "weights", "kintree_table")
+_MORE: Final = ("posedirs", "body_model", "license")
+_MAX_BYTES: Final = 1_000_000_000  # the licensed files are 340 MB when unpacked
 
 
 class BodyFileError(ValueError):
@@ -132,28 +135,43 @@ def load_body(path: str | os.PathLike[str]) -> BodyModel:
     """
     name = Path(path).name
     try:
-        with np.load(path, allow_pickle=False) as data:
-            missing = [k for k in _NEEDED if k not in data]
-            if missing:
-                raise BodyFileError(
-                    f"'{name}' is not a SMPL-X file: it lacks {', '.join(missing)}. Choose SMPLX_*.npz."
-                )
-            arrays = {k: data[k] for k in _NEEDED}
-            posedirs = data.get("posedirs")
-            kind = str(data["body_model"]) if "body_model" in data else "smplx"
-            licence = str(data["license"]) if "license" in data else "SMPL-X model licence (non-commercial)"
-    except (OSError, EOFError, BadZipFile) as error:
-        raise BodyFileError(f"'{name}' cannot be read ({error}). Check the path and the download.") from error
-    except ValueError as error:
+        arrays = read_npz(path, (*_NEEDED, *_MORE), _MAX_BYTES)
+    except (NpzError, OSError) as error:
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise BodyFileError(f"'{name}' cannot be read ({why}); a SMPL-X .npz file is needed.") from error
+    missing = [k for k in _NEEDED if k not in arrays]
+    if missing:
+        raise BodyFileError(f"'{name}' is not a SMPL-X file: it lacks {', '.join(missing)}. Choose SMPLX_*.npz.")
+    try:
+        return _assembled(arrays, name)
+    except (IndexError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, BodyFileError):
             raise
-        raise BodyFileError(f"'{name}' is damaged or is a pickle; a SMPL-X .npz file is needed.") from error
+        raise BodyFileError(f"'{name}' is damaged: its arrays do not fit together. Download it again.") from error
+
+
+def _assembled(arrays: Mapping[str, np.ndarray[Any, Any]], name: str) -> BodyModel:
+    """The body that these arrays describe. Raises what numpy and torch raise where they describe none."""
+    posedirs = arrays.get("posedirs")
+    kind = str(arrays["body_model"]) if "body_model" in arrays else "smplx"
+    licence = str(arrays["license"]) if "license" in arrays else "SMPL-X model licence (non-commercial)"
     parents = arrays["kintree_table"][0].astype(np.int64)[1:].tolist()
     if arrays["weights"].shape[1] != len(JOINTS) or parents != list(PARENTS[1:]):
         raise BodyFileError(
             f"'{name}' has {arrays['weights'].shape[1]} joints in another order; SMPL-X has {len(JOINTS)}."
             " SMPL and SMPL-H files do not fit here."
         )
+    count = len(arrays["v_template"])
+    shapes = {"v_template": (count, 3), "weights": (count, -1), "shapedirs": (count, 3, -1), "f": (-1, 3)}
+    shapes |= {} if posedirs is None else {"posedirs": (count, 3, -1)}
+    for key, shape in shapes.items():
+        found = arrays[key].shape
+        if len(found) != len(shape) or any(want not in (-1, have) for want, have in zip(shape, found, strict=True)):
+            raise ValueError(key)
+    if not 0 <= arrays["f"].min() <= arrays["f"].max() < count:
+        raise ValueError("f")
+    if arrays["J_regressor"].shape != (len(JOINTS), count):
+        raise ValueError("J_regressor")
     weights = torch.from_numpy(arrays["weights"].astype(np.float32))
     k = int((weights > 0).sum(1).max())
     top = weights.topk(k, dim=1)
@@ -164,7 +182,7 @@ def load_body(path: str | os.PathLike[str]) -> BodyModel:
         faces=torch.from_numpy(arrays["f"].astype(np.int64)),
         shapedirs=torch.from_numpy(arrays["shapedirs"].astype(np.float32)),
         posedirs=None if posedirs is None or not posedirs.any() else torch.from_numpy(posedirs.astype(np.float32)),
-        joint_regressor=torch.from_numpy(np.asarray(arrays["J_regressor"], np.float32)),
+        joint_regressor=torch.from_numpy(arrays["J_regressor"].astype(np.float32)),
         weight_index=top.indices,
         weight=top.values,
         num_betas=300 if columns >= 400 else 10,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ def tensors(file: Path) -> dict[str, Tensor]:
 
         try:
             return load_file(file)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
             raise CheckpointFilesError(damaged) from error
     import pickle
 
@@ -137,7 +138,8 @@ def tensors(file: Path) -> dict[str, Tensor]:
         raise CheckpointFilesError(
             f"'{file.name}' holds more than numbers, or is damaged; it is not opened, because it could run code."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, AssertionError,
+            ArithmeticError, MemoryError, struct.error) as error:  # fmt: skip
         raise CheckpointFilesError(damaged) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
@@ -482,7 +484,7 @@ def read_json(path: Path, missing: str) -> dict[str, Any]:
         raise CheckpointFilesError(missing)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointFilesError(f"'{path.name}' in '{path.parent.name}' is damaged: download it again.") from error
     if not isinstance(data, dict):
         raise CheckpointFilesError(f"'{path.name}' in '{path.parent.name}' is damaged: download it again.")

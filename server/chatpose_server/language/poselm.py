@@ -268,7 +268,7 @@ def read_trained(path: Path) -> tuple[PoseLMConfig, dict[str, Tensor]]:
         if header is None:
             raise ModelFileError(f"'{path.name}' holds no ChatPose weights.")
         return PoseLMConfig.from_json(header), load_file(path)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError, MemoryError, SafetensorError) as error:
         raise (
             error
             if isinstance(error, ModelFileError)

@@ -18,14 +18,16 @@ from torch import Tensor
 
 from .. import rotations as rot
 from ..pose import Pose
+from ..skeleton import BODY_JOINTS
+from .chains import BALANCE, SPINE, joints_of
 from .edit import edit
 from .lexicon import Entry, entries, mirrored
 from .lexicon.lookup import Found, beside_name, find, near, normal
 from .measure import measure
 from .parse import Parsed, understand
-from .refine import Refined, refine, solve
+from .refine import Refined, refine, solve, unmet_sources
 from .say import describe
-from .vocabulary import POSECODES, Request, read
+from .vocabulary import POSECODES, POSTURES, QUANTITIES, Request, read, target_words
 
 CODE_THRESHOLD: Final = 0.6  # the posecode head's probability from which a statement is taken to be asked
 NAME_THRESHOLD: Final = 0.4  # a named pose's score (below), when the words say little else
@@ -50,6 +52,8 @@ _PARTS: Final = tuple(
     )
 )
 _SAME_POSE_DEG: Final = 0.5  # what float32 and the wire's rounding may do to one and the same pose
+_NATURAL_DEG: Final = 6.0  # out of a joint's range, and the overlap of two limbs, beyond which a variation is dropped
+_NATURAL_M: Final = 0.03
 _SAME_DEG: Final = 6.0  # candidates closer than this (mean over joints) count as one
 
 
@@ -80,23 +84,29 @@ def compose(
     named: Mapping[str, float] | None = None,  # lexicon name -> probability
     current: Tensor | None = None,  # (22, 3, 3), the pose that the words may want changed
     before: Sequence[Tensor] = (),  # earlier poses of the conversation, oldest first, for "undo"
+    said: Sequence[str] = (),  # the words that led to each of ``before``, for "again" and "even higher"
     count: int = 1,
     seed: int = 0,
 ) -> Composed:
-    """Makes up to ``count`` poses for the words; a change of the current pose is one pose."""
+    """Makes up to ``count`` poses for the words, or as many changes of the current pose, best first."""
     if current is not None:
         last = bool(before) and _apart(before[-1], current) < _SAME_POSE_DEG
-        changed = edit(words, before if last else [*before, current])
+        changed = edit(words, before if last else [*before, current], [*said[: len(before)], *([] if last else [""])])
         if changed.kind != "nothing":
-            text = _sentence(changed.matrot, changed.unmet, "")
-            return Composed(changed.matrot[None], text, changed.unmet, "", Request())
+            matrot = changed.matrot[None]
+            if count > 1 and changed.request.constraints:
+                matrot = _varied(matrot, changed.request, changed.touched, count, seed)
+            text = _sentence(changed.matrot, changed.unmet, changed.request, "")
+            return Composed(matrot, text, changed.unmet, "", changed.request)
     entry, request, understood = _meaning(words, asked or {}, named or {})
     if not request.constraints:
-        return Composed(hypotheses[:count], _sentence(hypotheses[0], (), ""), (), "", request)
+        return Composed(hypotheses[:count], _sentence(hypotheses[0], (), request, ""), (), "", request)
     refined = _candidates(hypotheses, entry, request, understood, count, seed)
-    matrot, unmet = _pick(refined, count)
+    matrot, alike, unmet = _pick(refined, count)
+    if len(matrot) < count:
+        matrot = torch.cat([_varied(matrot, request, _free(request), count, seed), alike])[:count]
     name = entry.name if entry else ""
-    return Composed(matrot, _sentence(matrot[0], unmet, name), unmet, name, request)
+    return Composed(matrot, _sentence(matrot[0], unmet, request, name), unmet, name, request)
 
 
 def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float]) -> tuple[Entry | None, Request, float]:
@@ -186,24 +196,98 @@ def _share(parsed: Parsed) -> float:
     return used / max(1, used + len(parsed.rest.split()))
 
 
-def _sentence(matrot: Tensor, unmet: Sequence[str], name: str) -> str:
+def _sentence(matrot: Tensor, unmet: Sequence[str], request: Request, name: str) -> str:
     """What was made, and honestly what could not be."""
     made = describe(Pose.from_matrot(matrot), length="short", seed=0)
     if name:
         made = f"{name[:1].upper()}{name[1:]}. {made}"
-    if not unmet:
-        return made
-    missing = [_in_words(u) for u in unmet[:3]]
-    return f"{made} I could not bring about that {' or that '.join(missing)} at the same time."
+    return " ".join([made, *(_impossible(u, unmet, request) for u in unmet[:2])])
+
+
+def _impossible(statement: str, unmet: Sequence[str], request: Request) -> str:
+    """ "The left hand cannot reach the right ankle while the person is standing straight." """
+    at_once = [s for s in dict.fromkeys(c.source for c in request.constraints if c.asked) if s in POSECODES]
+    met = [s for s in at_once if s not in unmet]
+    mine = _joints(statement)
+    reason = next((s for s in met if s in POSTURES), None) or next(
+        (s for s in met if _joints(s) & (mine | SPINE | BALANCE)), None
+    )
+    said = _cannot(statement.lstrip("!"), statement.startswith("!"))
+    return f"{said[:1].upper()}{said[1:]}{f' while {_in_words(reason)}' if reason else ''}."
+
+
+def _joints(statement: str) -> frozenset[str]:
+    code = POSECODES.get(statement.lstrip("!"))
+    return frozenset[str]().union(*(joints_of(t.quantity) for t in code.terms)) if code else frozenset()
+
+
+def _cannot(statement: str, negated: bool) -> str:
+    part, touches, target = statement.partition("@")
+    change = re.match(r"([\w@:.]+) [+-]$", statement)
+    if statement in POSECODES and touches and not negated:
+        reached = "the ground" if target == "ground" else f"the {target_words(target)}"
+        return f"the {part.replace('_', ' ')} cannot reach {reached}"
+    if statement in POSECODES:
+        code = POSECODES[statement]
+        subject = "the person" if code.subject == "person" else f"the {code.subject}"
+        return f"{subject} cannot {'help being' if negated else 'be'} {code.predicates[0]}"
+    if change and change[1] in QUANTITIES:
+        return f"this goes no further: {QUANTITIES[change[1]].text}"
+    quantity = re.split(r"=", statement)[0]
+    return f"this could not be brought about: {QUANTITIES[quantity].text if quantity in QUANTITIES else statement}"
 
 
 def _in_words(statement: str) -> str:
-    code = POSECODES.get(statement.lstrip("!"))
-    if code is None:
-        return statement.partition("=")[0].replace("_", " ").replace(".", " ").replace("@", " touches the ") + " fits"
+    code = POSECODES[statement]
     subject = "the person" if code.subject == "person" else f"the {code.subject}"
-    verb = "are" if code.subject.endswith("s") or code.subject in ("hands", "feet") else "is"
-    return f"{subject} {verb} {'not ' if statement.startswith('!') else ''}{code.predicates[0]}"
+    return f"{subject} {'are' if code.subject.endswith(('s', 'feet')) else 'is'} {code.predicates[0]}"
+
+
+# -- different poses for the same words --------------------------------------------------------------------------------
+_VARY_DEG: Final = {
+    "shoulder": 30.0, "elbow": 32.0, "wrist": 14.0, "collar": 5.0, "hip": 14.0, "knee": 16.0, "ankle": 6.0,
+    "spine1": 6.0, "spine2": 4.0, "spine3": 4.0, "neck": 9.0, "head": 12.0,
+}  # fmt: skip
+_VARY_APART_DEG: Final = 14.0  # variations of which no joint differs by this much are one
+_VARY_TRIES: Final = 3
+
+
+def _free(request: Request) -> frozenset[str]:
+    """The joints that nothing asked is about: they may be different from candidate to candidate."""
+    asked = frozenset[str]().union(*(joints_of(c.quantity) for c in request.constraints if c.asked))
+    return frozenset(BODY_JOINTS) - asked - {"pelvis"}
+
+
+def _varied(matrot: Tensor, request: Request, free: frozenset[str], count: int, seed: int) -> Tensor:
+    """(n, 22, 3, 3) -> up to ``count`` poses: those given, and more in which only ``free`` joints are otherwise.
+
+    The free joints are thrown about, then the words are made true again by moving nothing but them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kept = list(matrot)
+    spread = torch.tensor([_VARY_DEG.get(n.removeprefix("left_").removeprefix("right_"), 0.0) for n in BODY_JOINTS])
+    spread = spread * torch.tensor([float(n in free) for n in BODY_JOINTS])
+    if not spread.any():
+        return matrot
+    worst = len(unmet_sources(matrot[:1], request))
+    for _ in range(_VARY_TRIES):
+        wanted = count - len(kept)
+        if wanted <= 0:
+            break
+        base = torch.stack([kept[i % len(matrot)] for i in range(2 * wanted)])
+        thrown = torch.randn(len(base), len(BODY_JOINTS), 3, generator=generator) * torch.deg2rad(spread)[:, None]
+        done = refine(base @ rot.rotvec_to_matrot(thrown), request, free=free, nearness=2.0, keep_ground=False)
+        odd = measure(done.matrot, ("limits.violation", "penetration.depth")).tolist()
+        for pose, unmet, (limit, depth) in zip(done.matrot, done.unmet, odd, strict=True):
+            natural = limit < _NATURAL_DEG and depth < _NATURAL_M
+            if len(kept) < count and len(unmet) <= worst and natural and _differs(pose, kept):
+                kept.append(pose)
+    return torch.stack(kept)
+
+
+def _differs(pose: Tensor, others: Sequence[Tensor]) -> bool:
+    angles = rot.geodesic_angle(pose[None], torch.stack(list(others)))
+    return float(torch.rad2deg(angles).amax(-1).amin()) > _VARY_APART_DEG
 
 
 def _wish(request: Request) -> Request:
@@ -238,24 +322,22 @@ def _candidates(
     )
 
 
-def _pick(refined: Refined, count: int) -> tuple[Tensor, tuple[str, ...]]:
-    """The best first: fewest unmet statements, least unnatural; then the next best that differ from those taken."""
-    values = dict(
-        zip(
-            ("limits.violation", "penetration.depth"),
-            measure(refined.matrot, ("limits.violation", "penetration.depth")).unbind(1),
-            strict=True,
-        )
-    )
-    odd = values["limits.violation"] / 5.0 + values["penetration.depth"] / 0.02
-    cost = [len(u) * 3 + float(o) + 0.001 * i for i, (u, o) in enumerate(zip(refined.unmet, odd, strict=True))]
+def _pick(refined: Refined, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Up to ``count`` that differ and do what the best one does, best first; the others; what the best one misses.
+
+    The best has the fewest unmet statements and is least unnatural.
+    """
+    limit, depth = measure(refined.matrot, ("limits.violation", "penetration.depth")).unbind(1)
+    odd = (limit / 5.0 + depth / 0.02).tolist()
+    cost = [len(u) * 3 + o + 0.001 * i for i, (u, o) in enumerate(zip(refined.unmet, odd, strict=True))]
     order = sorted(range(len(cost)), key=lambda i: cost[i])
     taken: list[int] = []
     for i in order:
-        if all(_apart(refined.matrot[i], refined.matrot[j]) > _SAME_DEG for j in taken):
+        as_good = len(refined.unmet[i]) <= len(refined.unmet[order[0]])
+        if as_good and all(_apart(refined.matrot[i], refined.matrot[j]) > _SAME_DEG for j in taken):
             taken.append(i)
-    taken += [i for i in order if i not in taken]
-    return refined.matrot[taken[:count]], refined.unmet[taken[0]]
+    others = [i for i in order if i not in taken[:count]]
+    return refined.matrot[taken[:count]], refined.matrot[others], refined.unmet[order[0]]
 
 
 def _apart(a: Tensor, b: Tensor) -> float:

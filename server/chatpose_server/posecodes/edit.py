@@ -18,10 +18,11 @@ from torch import Tensor
 from .. import rotations as rot
 from ..skeleton import BODY_JOINTS, INDEX
 from . import starts
+from .chains import ARM, BALANCE, HEAD, LEG, SPINE, joints_of, limb
 from .measure import measure, mirrored
 from .parse import normal, parse
 from .refine import choose_body, refine
-from .vocabulary import POSTURES, QUANTITIES, SIDES, Constraint, Request
+from .vocabulary import POSTURES, QUANTITIES, SIDES, Constraint, Request, mirror_words
 
 Kind = Literal["change", "posture", "mirror", "swap", "copy", "turn", "undo", "nothing"]
 
@@ -30,60 +31,15 @@ Kind = Literal["change", "posture", "mirror", "swap", "copy", "turn", "undo", "n
 class Edited:
     """``matrot`` (22, 3, 3). ``kind``: what sort of change it was; ``nothing`` when no word was understood and the
     pose is as it was. ``touched``: joints that were allowed to change. ``statements``: what was asked, in words or
-    notation; ``unmet``: of these, what could not be done. ``rest``: words not understood."""
+    notation; ``request``: the same, read; ``unmet``: of these, what could not be done. ``rest``: words not understood."""
 
     matrot: Tensor
     kind: Kind
     touched: frozenset[str] = field(default_factory=frozenset[str])
     statements: tuple[str, ...] = ()
+    request: Request = field(default_factory=Request)
     unmet: tuple[str, ...] = ()
     rest: str = ""
-
-
-# -- which joints a change is about ------------------------------------------------------------------------------------
-_ARM: Final = ("collar", "shoulder", "elbow", "wrist")
-_LEG: Final = ("hip", "knee", "ankle", "foot")
-_SPINE: Final = frozenset({"spine1", "spine2", "spine3"})
-_HEAD: Final = frozenset({"neck", "head"})
-
-
-def _limb(side: str, joints: Iterable[str]) -> frozenset[str]:
-    return frozenset(f"{side}_{j}" for j in joints)
-
-
-_LEGS: Final = _limb("left", _LEG) | _limb("right", _LEG)
-_BALANCE: Final = _LEGS | {"pelvis"}
-
-
-def _touched(quantity: str) -> frozenset[str]:
-    """The joints that a statement about a quantity gives leave to move."""
-    family = QUANTITIES[quantity].family
-    if m := re.match(r"(left|right)_(?:upper_)?arm\.", quantity):
-        return _limb(m[1], ("collar", "shoulder"))
-    head, _, other = quantity.partition("@" if "@" in quantity else ":")
-    if family in ("gaze",) or quantity.startswith(("head.", "gaze.")):
-        return _HEAD
-    if quantity.startswith(("trunk.", "chest.", "spine.")):
-        return _SPINE | ({"pelvis"} | _LEGS if quantity.startswith("trunk.") and quantity != "trunk.twist" else set())
-    if quantity.startswith(("pelvis", "weight", "balance", "feet", "symmetry.legs")) or family == "natural":
-        return _BALANCE
-    out: frozenset[str] = frozenset()
-    for name in (head, other) if family in ("pair", "contact") else (head,):
-        for s in SIDES:
-            if name.startswith(f"{s}_") and name.partition(".")[0].removeprefix(f"{s}_") not in ("shoulder", "hip"):
-                arm = any(w in name for w in ("hand", "arm", "elbow", "palm", "wrist"))
-                out |= _limb(s, _ARM if arm else _LEG)
-    if family == "contact" and any(w in head for w in ("hand", "elbow")):
-        out = frozenset(j for j in out if j.split("_")[-1] in _ARM)  # a hand goes to the knee, not the knee to the hand
-    if quantity.startswith("wrists"):
-        out = _limb("left", _ARM) | _limb("right", _ARM)
-    if quantity.startswith("knees"):
-        out = _LEGS
-    if ".raise" in quantity:
-        out = frozenset({quantity.partition(".")[0].replace("shoulder", "collar")})
-    if family == "collar":
-        out = frozenset({quantity.partition("_")[0] + "_collar"})
-    return out or _BALANCE | _SPINE
 
 
 # -- relative changes --------------------------------------------------------------------------------------------------
@@ -181,31 +137,150 @@ _LARGE: Final = re.compile(r"\b(?:a lot|much|far|way|greatly|considerably|signif
 _UTMOST: Final = re.compile(r"as \w+ as possible|all the way|completely|fully|to the maximum|\bmax\b|as far as")
 _DEGREES: Final = re.compile(r"(\d{1,3}) ?(?:°|degrees?|deg)\b")
 _LESS: Final = re.compile(r"\bless\b")
-_UNDO: Final = re.compile(r"^(?:please )?(?:undo|revert|go back|take (?:that|it) back|never ?mind|cancel (?:that|it))\b")
-_MIRROR: Final = re.compile(r"\b(?:mirror|flip|reverse)(?: (?:it|this|that|pose|left and right|sides|horizontally))?$|switch sides|swap sides|swap left and right|other way (?:a)?round")
-_SWAP: Final = re.compile(r"\b(?:switch|swap) (arms|legs|hands|feet)\b|^(?:no )?(?:now )?(?:with |use |on )?(?:the )?other (arm|leg|hand|foot|knee)(?: instead| please| now)?$")
-_COPY: Final = re.compile(r"\b(?:other|both) (arm|leg|hand|foot|knee)s?\b.*\b(?:too|as well|also|same)\b|\b(?:same|also)\b.*\b(?:other) (arm|leg|hand|foot|knee)\b")
-_TURN: Final = re.compile(r"^(?:turn|rotate|face|spin)(?: (?:body|whole body|around|whole pose|pose))? ?(?:to )?(left|right|around|back|backward)?(?: by)?(?: \d+ ?(?:degrees?|°|deg))?$")
+_UNDO: Final = re.compile(
+    r"^(?:please )?(?:undo|revert|go back|take (?:that|it) back|never ?mind|cancel (?:that|it))\b"
+)
+_MIRROR: Final = re.compile(
+    r"\b(?:mirror|flip|reverse)(?: (?:it|this|that|pose|left and right|sides|horizontally))?$|switch sides|swap sides|swap left and right|other way (?:a)?round"
+)
+_SWAP: Final = re.compile(
+    r"\b(?:switch|swap) (arms|legs|hands|feet)\b|^(?:no )?(?:now )?(?:with |use |on )?(?:the )?other (arm|leg|hand|foot|knee)(?: instead| please| now)?$"
+)
+_COPY: Final = re.compile(
+    r"\b(?:other|both) (arm|leg|hand|foot|knee)s?\b.*\b(?:too|as well|also|same)\b|\b(?:same|also)\b.*\b(?:other) (arm|leg|hand|foot|knee)\b"
+)
+_TURN: Final = re.compile(
+    r"^(?:turn|rotate|face|spin)(?: (?:body|whole body|around|whole pose|pose))? ?(?:to )?(left|right|around|back|backward)?(?: by)?(?: \d+ ?(?:degrees?|°|deg))?$"
+)
 _WHOLE: Final = re.compile(r"\b(?:body|whole|around|entire|pose)\b")
 
 
-def edit(text: str, history: Sequence[Tensor]) -> Edited:
-    """Changes the last pose of ``history`` ((22, 3, 3) each, oldest first) as the words say."""
+def edit(text: str, history: Sequence[Tensor], said: Sequence[str] = ()) -> Edited:
+    """Changes the last pose of ``history`` ((22, 3, 3) each, oldest first) as the words say.
+
+    ``said``: the words that led to each pose of ``history``, "" where there were none; with them "again", "even
+    higher", "a bit less" and "the other way" are about what was asked before, and "undo" takes back one turn more each
+    time it is said.
+    """
     now = history[-1][: len(BODY_JOINTS)]
-    words = text.lower().strip().rstrip(".!?")
-    if _UNDO.search(words):
-        return Edited(history[-2] if len(history) > 1 else now, "undo", frozenset(BODY_JOINTS))
+    words = _too_much(text.lower().strip().rstrip(".!?"))
+    if _FIRST.search(words):
+        return Edited(history[0][: len(BODY_JOINTS)], "undo", frozenset(BODY_JOINTS))
+    if _UNDO.search(words) or _REDO.search(words):
+        return Edited(_taken_back(words, history, said), "undo", frozenset(BODY_JOINTS))
+    turned_round = _OTHER_WAY.match(words) and len(history) > 1  # not back to the middle: from where it began
+    done = _read(_in_full(words, said), history[-2][: len(BODY_JOINTS)] if turned_round else now)
+    return done if done.kind != "nothing" else _read(words, now)
+
+
+def _read(words: str, now: Tensor) -> Edited:
+    """One change that needs nothing of what was said before."""
     if _MIRROR.search(words):
         return Edited(mirrored(now[None])[0], "mirror", frozenset(BODY_JOINTS))
     for kind, pattern, change in (("copy", _COPY, _copy), ("swap", _SWAP, _swap)):
         if m := pattern.search(words):
             part = next(g for g in m.groups() if g)
-            joints = _ARM if part.startswith(("arm", "hand")) else _LEG
-            touched = _limb("left", joints) | _limb("right", joints)
+            joints = ARM if part.startswith(("arm", "hand")) else LEG
+            touched = limb("left", joints) | limb("right", joints)
             return Edited(change(now, joints), "copy" if kind == "copy" else "swap", touched)
-    if (m := _TURN.match(re.sub(r"\b(?:the|your|his|her|their) ", "", words))) and (_WHOLE.search(words) or "face" in words):
-        return _turned(now, words, m[1] or "around")
+    turn = _TURN.match(re.sub(r"\b(?:the|your|his|her|their) ", "", words))
+    if turn and (_WHOLE.search(words) or "face" in words):
+        return _turned(now, words, turn[1] or "around")
     return _changed(words, now)
+
+
+# -- what was said before ----------------------------------------------------------------------------------------------
+_FIRST: Final = re.compile(
+    r"\b(?:start over|(?:back|return|reset) to (?:the )?(?:first|start|beginning|original)|from scratch)\b"
+)
+_REDO: Final = re.compile(r"^(?:please )?(?:redo|undo (?:the|that|your|last) undo)\b")
+_TIMES: Final = re.compile(r"\b(?:(twice|two|both)|(three|thrice)|(\d))\b")
+_TOO: Final = re.compile(
+    r"\b(?:is |are |'s )?(?:a bit |a little |much |way |far )?too (?:far )?"
+    r"(high|low|wide|narrow|bent|straight|forward|back|left|right|deep|upright)\b"
+)
+_LESS_OF: Final = {
+    "high": "lower", "low": "higher", "wide": "closer together", "narrow": "further apart", "bent": "straighter",
+    "straight": "more bent", "forward": "more back", "back": "more forward", "left": "more to right",
+    "right": "more to left", "deep": "higher", "upright": "more forward",
+}  # fmt: skip
+_AGAIN: Final = re.compile(
+    r"^(?:and |now |please |yes,? |ok(?:ay)?,? )*(?:do (?:it|that) )?"
+    r"(?:again|once more|one more time|(?:even |a bit |a little |a lot |much |still |some )?more|(?:even |a bit )?further"
+    r"|keep going|go on|more of that|the same again)(?: please)?$"
+)
+_NOT_SO: Final = re.compile(
+    r"^(?:but |and |now |no,? |hm+,? )*(?:(?:a (?:bit|little|touch|lot) |slightly |much )?less|not (?:so|that|quite so) (?:much|far)"
+    r"|(?:that's |that is |it's )?too (?:much|far)|back (?:a bit|a little|off))(?: please)?$"
+)
+_SMALLER: Final = re.compile(r"\b(?:bit|little|touch|slightly|quite)\b")
+_OTHER_WAY: Final = re.compile(
+    r"^(?:no,? |now |and |in |to )*(?:the )?(?:other|opposite) (?:way|side|direction|one)(?: please| now| instead)?$"
+)
+_COMPARED: Final = re.compile(
+    r"^(?:but |and |now |no,? |ok(?:ay)?,? )*(?:even |a bit |a little |a lot |much |slightly |still |way |make (?:it|that) )*"
+    r"((?:higher|lower|straighter|wider|closer|deeper|further|farther|more|less)\b.*)$"
+)
+_PART: Final = re.compile(
+    r"\b(?:(?:left|right|both) )?(?:upper arm|forearm|arm|hand|elbow|knee|thigh|leg|foot|feet|shoulder|head|chin|upper body"
+    r"|torso|back|hips?)s?\b"
+)
+
+
+def _too_much(words: str) -> str:
+    """ "the left arm is too high" -> "the left arm lower"."""
+    return _TOO.sub(lambda m: _LESS_OF[m[1]], words) if not _NOT_SO.match(words) else words
+
+
+def _in_full(words: str, said: Sequence[str]) -> str:
+    """The words with what they leave out, which was said before: "even higher" -> "left arm even higher"."""
+    before = ""
+    for earlier in (*said, words):
+        plain = earlier.lower().strip().rstrip(".!?")
+        if not plain or _UNDO.search(plain) or _REDO.search(plain):
+            full = ""
+        elif not before or plain == before:
+            full = plain
+        elif _AGAIN.match(plain):
+            full = f"{_bare(before)} {'a bit ' if _SMALLER.search(plain) else ''}more"
+        elif _NOT_SO.match(plain):
+            full = f"{_bare(before)} {'a bit ' if _SMALLER.search(plain) else ''}less"
+        elif _OTHER_WAY.match(plain):
+            full = mirror_words(before)
+        elif (m := _COMPARED.match(plain)) and not _PART.search(plain):
+            part = _PART.search(normal(before))
+            full = f"{part[0] if part else _bare(before)} {plain[: m.start(1)].strip()} {m[1]}"
+        else:
+            full = plain
+        if earlier is words:
+            return full
+        before = full or before
+    return words
+
+
+def _bare(words: str) -> str:
+    """An instruction without its "more", "less" and "a bit", which the next turn says anew."""
+    return re.sub(r" ?\b(?:a bit|a little|a lot|slightly|much|even|more|less|again|further)\b", "", words).strip()
+
+
+def _taken_back(words: str, history: Sequence[Tensor], said: Sequence[str]) -> Tensor:
+    """The pose before the last change that still stands; each "undo" among what was said took one back already."""
+    stands: list[Tensor] = []
+    undone: list[Tensor] = []
+    for i, pose in enumerate(history):
+        earlier = said[i].lower() if i < len(said) else ""
+        if _UNDO.search(earlier) and len(stands) > 1:
+            undone.append(stands.pop())
+        elif _REDO.search(earlier) and undone:
+            stands.append(undone.pop())
+        else:
+            stands.append(pose)
+            undone = []
+    if _REDO.search(words):
+        return undone[-1] if undone else history[-1]
+    m = _TIMES.search(words)
+    steps = 1 if m is None else 2 if m[1] else 3 if m[2] else int(m[3])
+    return stands[max(0, len(stands) - 1 - steps)]
 
 
 def _changed(words: str, now: Tensor) -> Edited:
@@ -233,11 +308,13 @@ def _changed(words: str, now: Tensor) -> Edited:
         return Edited(now, "nothing", rest="; ".join(r for r in rest if r))
     if posture:
         return _posture(now, asked, tuple(names), "; ".join(rest))
-    touched = frozenset[str]().union(*(_touched(c.quantity) for c in asked.constraints))
-    whole = bool(touched & (_BALANCE | _SPINE))
+    touched = frozenset[str]().union(*(joints_of(c.quantity) for c in asked.constraints))
+    whole = bool(touched & (BALANCE | SPINE))
     wanted = asked + _staying(now, asked) if whole else asked
     done = refine(now[None], wanted, nearness=0.6, free=touched, keep_ground=whole)
-    return Edited(done.matrot[0], "change", touched, tuple(dict.fromkeys(names)), done.unmet[0], "; ".join(rest))
+    return Edited(
+        done.matrot[0], "change", touched, tuple(dict.fromkeys(names)), wanted, done.unmet[0], "; ".join(rest)
+    )
 
 
 _STAY: Final = ("trunk.pitch", "trunk.lean", "trunk.twist", "feet.width", "feet.stride", "left_foot.turnout",
@@ -263,7 +340,9 @@ def _staying(now: Tensor, asked: Request) -> Request:
 
 def _relative(clause: str, now: Tensor) -> Request | None:
     """The constraints of a comparative clause, from what is measured now."""
-    plain = normal(re.sub(r"\b(?:a bit|a little|a lot|slightly|somewhat|even|again|by \d+ ?(?:degrees?|°|deg))\b", "", clause))
+    plain = normal(
+        re.sub(r"\b(?:a bit|a little|a lot|slightly|somewhat|even|again|by \d+ ?(?:degrees?|°|deg))\b", "", clause)
+    )
     plain = re.sub(r"\b(?:much|bit|little|lot|further more|way)\b ?", "", plain).strip()
     for pattern, steps in _COMPILED:
         m = pattern.search(plain)
@@ -309,15 +388,15 @@ def _posture(now: Tensor, asked: Request, names: tuple[str, ...], rest: str) -> 
     """Another posture: legs, pelvis and spine begin anew from the starting pose that fits; arms and head stay as they are."""
     body = choose_body(asked)
     quat = rot.matrot_to_quat(now)
-    keep = [i for i, n in enumerate(BODY_JOINTS) if n in _HEAD or n.split("_")[-1] in _ARM]
+    keep = [i for i, n in enumerate(BODY_JOINTS) if n in HEAD or n.split("_")[-1] in ARM]
     body[keep] = quat[keep]
     heading = measure(now[None], ["body.heading"])[0, 0] * (torch.pi / 180)
     turn = rot.rotvec_to_quat(torch.stack([torch.zeros(()), heading, torch.zeros(())]))
     body[0] = rot.quat_multiply(turn, body[0])
-    said = frozenset[str]().union(*(_touched(c.quantity) for c in asked.constraints if c.source not in POSTURES))
-    free = _BALANCE | _SPINE | said
+    said = frozenset[str]().union(*(joints_of(c.quantity) for c in asked.constraints if c.source not in POSTURES))
+    free = BALANCE | SPINE | said
     done = refine(rot.quat_to_matrot(body)[None], asked, free=free)
-    return Edited(done.matrot[0], "posture", free, names, done.unmet[0], rest)
+    return Edited(done.matrot[0], "posture", free, names, asked, done.unmet[0], rest)
 
 
 def _turned(now: Tensor, words: str, way: str) -> Edited:

@@ -329,9 +329,7 @@ def _contact_table() -> tuple[_Rest, Tensor, _Rest, _Rest, Tensor, Tensor, Tenso
         lm.Capsule(f"{s}_wrist", (x * 0.700, -0.004, 0.0), (x * 0.785, 0.003, 0.003), 0.0)
         for s, x in (("left", 1), ("right", -1))
     ]
-    source = [
-        names.index(f"{p}_any" if p.endswith("_hand") and q in lm.DORSAL_TARGETS else p) for p, q in CONTACTS
-    ]
+    source = [names.index(f"{p}_any" if p.endswith("_hand") and q in lm.DORSAL_TARGETS else p) for p, q in CONTACTS]
     return (
         _Rest([b.joint for b in balls], [b.centre for b in balls]),
         torch.tensor([b.radius for b in balls]).unflatten(0, (-1, widest)),
@@ -450,11 +448,13 @@ def _stance(view: BodyView) -> Tensor:
 def _balance(view: BodyView) -> Tensor:
     """How far the centre of mass lies outside the hull of what touches the ground; negative inside."""
     angles = torch.arange(_HULL_DIRECTIONS, device=view.local.device) * (2 * math.pi / _HULL_DIRECTIONS)
-    d = torch.stack([torch.cos(angles), torch.sin(angles)], -1).to(view.local)  # (16, 2)
-    reach = view.ground_points[..., [0, 2]] @ d.T  # (B, n, 16)
+    forward, left = (v[:, None, [0, 2]] for v in view.pelvis_facing)  # the directions turn with the body
+    d = torch.cos(angles).to(view.local)[:, None] * forward + torch.sin(angles).to(view.local)[:, None] * left
+    d = d.transpose(-1, -2)  # (B, 2, 16)
+    reach = view.ground_points[..., [0, 2]] @ d  # (B, n, 16)
     floats = torch.relu(view.ground_heights - _SUPPORT_HEIGHT)[..., None]
     hull = (reach - 20.0 * floats).amax(1)  # a part that floats by a centimetre supports 20 cm less
-    return (view.centre_of_mass[:, [0, 2]] @ d.T - hull).amax(-1)
+    return ((view.centre_of_mass[:, None, [0, 2]] @ d).squeeze(1) - hull).amax(-1)
 
 
 _ARM_JOINTS: Final = tuple(INDEX[f"left_{j}"] for j in ("collar", "shoulder", "elbow", "wrist"))

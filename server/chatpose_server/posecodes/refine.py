@@ -21,6 +21,7 @@ from torch import Tensor
 from .. import rotations as rot
 from ..skeleton import BODY_JOINTS, INDEX
 from . import limits, starts
+from .chains import joints_of
 from .measure import BodyView, measure, measure_view, penetration
 from .vocabulary import INF, QUANTITIES, SIDES, SIGNED, Constraint, Request, read
 
@@ -29,13 +30,14 @@ _MAX_ITERATIONS: Final = 24
 _SCALE: Final = {"deg": 8.0, "m": 0.04, "ratio": 0.15}  # an error of this size in any unit counts the same
 _MARGIN: Final = {"deg": 5.0, "m": 0.015, "ratio": 0.1}  # how far inside its interval a value is aimed
 _NEAR_WEIGHT: Final = 0.35  # times a joint's own stiffness, against an error of 1 in the scale above per radian
+_OFF_CHAIN: Final = 5.0  # times, for joints that nothing asked is about: who raises a hand does not lean
 _LIMIT_SCALE: Final = 6.0  # degrees
 _PENETRATION_SCALE: Final = 0.02  # metres
 _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
 _PATIENCE: Final = 2.5  # a wish that is further off than this is given up rather than fought for
 _STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts less
 _FLOOR: Final = 0.5  # keeps directions that hardly matter from running away
-_FACES_BELOW: Final = 75.0  # degrees of the pelvis off the vertical
+_FACES_BELOW: Final = 45.0  # degrees of the pelvis off the vertical; beyond, facing says little
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -72,7 +74,7 @@ def refine(
     begin, rows = _with_other_arms(quat, wished, free)
     many, hopes = [each[i] for i in rows], [wished[i] for i in rows]
     solved, cost = _solve_cost(begin, hopes, nearness, iterations, allowed)
-    solved = _try_harder(solved, many, hopes, allowed)
+    solved = _try_harder(solved, begin, many, hopes, allowed)
     if len(rows) > len(quat):
         _, unmet = _report_rows(rot.quat_to_matrot(solved), many)
         worth = [3.0 * len(u) + 0.5 * min(float(c), 20.0) + 0.3 * (k >= len(quat))
@@ -82,9 +84,7 @@ def refine(
     return _report(quat, solved, each)
 
 
-def solve(
-    requests: Request | str | Sequence[Request | str], *, tries: int = 3, seed: int | None = None
-) -> Refined:
+def solve(requests: Request | str | Sequence[Request | str], *, tries: int = 3, seed: int | None = None) -> Refined:
     """Makes poses from nothing but statements: chooses starting poses, then refines.
 
     Each request is begun from its ``tries`` most fitting starting poses and the best result is kept. With a ``seed``
@@ -126,7 +126,7 @@ def _solve_from_starts(
     aimed = many if seed is None else _vary(many, seed)
     wished = [r + w for r, w in zip(aimed, _ground_wishes(quat, aimed), strict=True)]
     solved, cost = _solve_cost(quat, wished, 1.0, _MAX_ITERATIONS)
-    solved = _try_harder(solved, many, wished)
+    solved = _try_harder(solved, quat, many, wished)
     _, unmet = _report_rows(rot.quat_to_matrot(solved), many)
     failures = torch.tensor([float(len(u)) for u in unmet])
     travelled = (rot.geodesic_angle(rot.quat_to_matrot(quat), rot.quat_to_matrot(solved)) ** 2) @ _travel_weight()
@@ -222,15 +222,15 @@ class _Problem:
     hi: Tensor
     weight: Tensor
     patience: Tensor
-    nearness: float
+    stiffness: Tensor  # (B, n)
 
     def rows(self, pick: Tensor) -> _Problem:
         return _Problem(
-            self.names, self.lo[pick], self.hi[pick], self.weight[pick], self.patience[pick], self.nearness
+            self.names, self.lo[pick], self.hi[pick], self.weight[pick], self.patience[pick], self.stiffness[pick]
         )
 
 
-def _problem(requests: Sequence[Request], nearness: float) -> _Problem:
+def _problem(requests: Sequence[Request], nearness: float, off_chain: float = _OFF_CHAIN) -> _Problem:
     names = tuple(dict.fromkeys(c.quantity for r in requests for c in r.constraints))
     at = {n: i for i, n in enumerate(names)}
     lo = torch.full((len(requests), len(names)), -1e6)
@@ -246,7 +246,19 @@ def _problem(requests: Sequence[Request], nearness: float) -> _Problem:
             weight[b, i] = max(float(weight[b, i]), c.weight / _SCALE[QUANTITIES[c.quantity].unit])
             if c.asked:
                 patience[b, i] = 1e3
-    return _Problem(names, lo, hi, weight, patience, nearness)
+    asked = [frozenset(c.quantity for c in r.constraints if c.asked) for r in requests]
+    stiffness = torch.stack([_stiffness(a, off_chain) for a in asked]) * (_NEAR_WEIGHT * nearness)
+    return _Problem(names, lo, hi, weight, patience, stiffness)
+
+
+@functools.lru_cache(maxsize=4096)
+def _stiffness(asked: frozenset[str], off_chain: float) -> Tensor:
+    """(n,) how dearly each variable moves when these quantities are asked; all alike when nothing is."""
+    f = _freedom()
+    if not asked:
+        return f.stiffness
+    on_chain = _allowed(frozenset[str]().union(*(joints_of(q) for q in asked)))
+    return f.stiffness * (on_chain + off_chain * (1 - on_chain))
 
 
 def _aim(c: Constraint) -> tuple[float, float]:
@@ -271,7 +283,7 @@ def _residuals(p: _Problem, quat0: Tensor, u: Tensor) -> Tensor:
     """(B, r): everything that is squared and summed."""
     quat = _moved(quat0, u)
     view = BodyView(rot.quat_to_matrot(quat))
-    near = u * (_freedom().stiffness * (_NEAR_WEIGHT * p.nearness))
+    near = u * p.stiffness
     over = limits.excess_quat(quat).flatten(1) / _LIMIT_SCALE
     deep = torch.relu(penetration(view) - _PENETRATION_SLOP) / _PENETRATION_SCALE
     parts = [near, over, deep]
@@ -283,28 +295,42 @@ def _residuals(p: _Problem, quat0: Tensor, u: Tensor) -> Tensor:
 
 
 def _try_harder(
-    quat: Tensor, asked: Sequence[Request], wished: Sequence[Request], allowed: Tensor | None = None
+    quat: Tensor,
+    begin: Tensor,
+    asked: Sequence[Request],
+    wished: Sequence[Request],
+    allowed: Tensor | None = None,
 ) -> Tensor:
-    """Solves again, from where it stands and with freer movement, the poses of which something asked does not hold."""
-    _, unmet = _report_rows(rot.quat_to_matrot(quat), asked)
-    rows = [i for i, u in enumerate(unmet) if u]
-    if not rows:
-        return quat
-    again, _ = _solve_cost(quat[rows], [wished[i] for i in rows], 0.3, _MAX_ITERATIONS // 2, allowed)
-    _, still = _report_rows(rot.quat_to_matrot(again), [asked[i] for i in rows])
+    """Solves again, from where it stands and from where it began, the poses of which something asked does not hold.
+
+    Movement is freer and the whole body may help: who cannot reach a foot by the arm alone bends down to it.
+    """
     out = quat.clone()
-    for i, q, left in zip(rows, again, still, strict=True):
-        if len(left) < len(unmet[i]):
-            out[i] = q
+    _, unmet = _report_rows(rot.quat_to_matrot(quat), asked)
+    missing = [len(u) for u in unmet]
+    for start, nearness, iterations in ((quat, 0.3, _MAX_ITERATIONS // 2), (begin, 0.6, _MAX_ITERATIONS)):
+        rows = [i for i, n in enumerate(missing) if n]
+        if not rows:
+            break
+        again, _ = _solve_cost(start[rows], [wished[i] for i in rows], nearness, iterations, allowed, 1.0)
+        _, still = _report_rows(rot.quat_to_matrot(again), [asked[i] for i in rows])
+        for i, q, left in zip(rows, again, still, strict=True):
+            if len(left) < missing[i]:
+                out[i], missing[i] = q, len(left)
     return out
 
 
 @torch.no_grad()
 def _solve_cost(
-    quat0: Tensor, requests: Sequence[Request], nearness: float, iterations: int, allowed: Tensor | None = None
+    quat0: Tensor,
+    requests: Sequence[Request],
+    nearness: float,
+    iterations: int,
+    allowed: Tensor | None = None,
+    off_chain: float = _OFF_CHAIN,
 ) -> tuple[Tensor, Tensor]:
     """Levenberg-Marquardt. (B, 22, 4) -> solved (B, 22, 4), cost (B,)."""
-    problem = _problem(requests, nearness)
+    problem = _problem(requests, nearness, off_chain)
     batch, n = quat0.shape[0], _freedom().stiffness.numel()
     nudges = torch.cat([torch.zeros(1, n), torch.eye(n) * _STEP])  # (n + 1, n)
     u, best_cost = torch.zeros(batch, n), torch.full((batch,), INF)
@@ -406,9 +432,7 @@ def choose_body(request: Request) -> Tensor:
 
 
 @torch.no_grad()
-def _choose_starts(
-    requests: Sequence[Request], first: int, tries: int, seed: int | None
-) -> tuple[Tensor, Tensor]:
+def _choose_starts(requests: Sequence[Request], first: int, tries: int, seed: int | None) -> tuple[Tensor, Tensor]:
     """The starting poses that fit each request best, arms included: (B * tries, 22, 4) and their plainness.
 
     A body is judged with the arms that suit the words best, so that raised arms do not speak for a handstand.

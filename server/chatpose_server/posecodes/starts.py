@@ -157,7 +157,7 @@ BODIES: Final[Mapping[str, Table]] = {
     "sit_figure_four_left": _FIGURE_FOUR,
     "sit_figure_four_right": _m(_FIGURE_FOUR),
     "floor_legs_out": {"pelvis": (-10, 0, 0), "spine1": (3, 0, 0), **_both({"left_hip": (-82, 2, 5), "left_knee": (6, 0, 0)})},
-    "floor_knees_up": {"pelvis": (-20, 0, 0), "spine1": (6, 0, 0), "spine2": (10, 0, 0),
+    "floor_knees_up": {"pelvis": (-23, 0, 0), "spine1": (4, 0, 0), "spine2": (10, 0, 0),
                        **_both({"left_hip": (-120, 2, 3), "left_knee": (111, 0, 0), "left_ankle": (19, 0, 0)})},
     "floor_crossed": {"pelvis": (-7, 0, 0), "spine1": (2, 0, 0), "left_hip": (-86, 102, 46), "left_knee": (115, 0, 0),
                       "left_ankle": (20, 0, 0), "right_hip": (-88, -105, -47), "right_knee": (139, 0, 0),

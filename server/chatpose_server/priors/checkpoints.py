@@ -19,6 +19,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,8 @@ CONSENSUS: Final = WEIGHTS / "consensus.safetensors"
 
 AnyFamily = Literal["vposer-v2", "vposer-v1", "chatpose-vposer", "posendf-version2", "posendf-main", "chatpose-posendf"]
 _ENDINGS: Final = (".ckpt", ".pt", ".pth", ".tar", ".safetensors")
+_ZIP_ERRORS: Final = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, IndexError, KeyError)
+_MAX_SETTINGS_BYTES: Final = 1_000_000
 _MAX_UNZIPPED: Final = 2**31
 _BUFFERS: Final = ("weight", "bias", "running_mean", "running_var")
 
@@ -97,11 +100,12 @@ def make_prior(checkpoint: Checkpoint) -> VPoser | PoseNDF:
         if checkpoint.family.endswith("vposer") or checkpoint.family.startswith("vposer"):
             return _make_vposer(checkpoint)
         return _make_posendf(checkpoint)
-    except (KeyError, RuntimeError, IndexError, ValueError) as error:
+    except (KeyError, RuntimeError, IndexError, ValueError, TypeError, OverflowError, MemoryError) as error:
         if isinstance(error, CheckpointError):
             raise
+        why = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"These weights are not a whole {checkpoint.family} ({str(error).splitlines()[0]}). Download them again."
+            f"These weights are not a whole {checkpoint.family} ({why}). Download them again."
         ) from error
 
 
@@ -142,12 +146,24 @@ def _newest(folder: Path) -> Path:
 
 
 def _is_torch_zip(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(n == "data.pkl" or n.endswith("/data.pkl") for n in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(n == "data.pkl" or n.endswith("/data.pkl") for n in archive.namelist())
+    except _ZIP_ERRORS:
+        return True  # damaged: whoever reads it says so
 
 
 def _read_download(path: Path) -> Checkpoint:
     """A published zip: its weights and settings are put in a temporary folder, under flat names of our own."""
+    try:
+        return _unpacked(path)
+    except _ZIP_ERRORS as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"'{path.name}' is a damaged zip, or has a password. Download it again.") from error
+
+
+def _unpacked(path: Path) -> Checkpoint:
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as temporary:
         wanted = [i for i in archive.infolist() if i.filename.lower().endswith((*_ENDINGS, ".yaml", ".yml"))]
         wanted = [i for i in wanted if "__MACOSX" not in i.filename]
@@ -189,7 +205,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as f:
             header = dict(f.metadata() or {})
             state = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"'{path.name}' is not a safetensors file, or is damaged. Download it again.") from error
     family = header.pop("family", "")
     if family not in get_args(AnyFamily):
@@ -296,23 +312,27 @@ def _read_config(folder: Path) -> dict[str, Any]:
         files = [*place.glob("*.yaml"), *place.glob("*.yml")]
         for path in sorted(files, key=lambda p: ("config" not in p.name, p.name)):
             try:
-                config = yaml.load(path.read_text(encoding="utf-8"), Loader=_SettingsLoader)  # noqa: S506 - a SafeLoader
-            except (yaml.YAMLError, UnicodeDecodeError, OSError):
+                with path.open(encoding="utf-8") as f:
+                    text = f.read(_MAX_SETTINGS_BYTES)
+                config = yaml.load(text, Loader=_SettingsLoader)  # noqa: S506 - a SafeLoader
+            except (yaml.YAMLError, OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 continue
             if isinstance(config, dict) and _find(config, "dims") is not None:
                 return config
     return {}
 
 
-def _find(tree: object, key: str) -> Any:
+def _find(tree: object, key: str, seen: set[int] | None = None) -> Any:
     """The first value under ``key`` (in any case) anywhere in nested dicts."""
-    if not isinstance(tree, dict):
+    seen = set() if seen is None else seen  # YAML's aliases can make one dict be in a million places
+    if not isinstance(tree, dict) or id(tree) in seen:
         return None
+    seen.add(id(tree))
     for name, value in tree.items():
         if str(name).lower() == key.lower():
             return value
     for value in tree.values():
-        found = _find(value, key)
+        found = _find(value, key, seen)
         if found is not None:
             return found
     return None
@@ -336,4 +356,4 @@ def _posendf_settings(config: Mapping[str, Any]) -> dict[str, str]:
     act = _find(network, "act") or _find(config, "act") or "softplus"
     settings = {"activation": str(act).strip(), "encoder_activation": str(_find(encoder, "act") or act).strip()}
     beta = _find(network, "beta") or _find(config, "beta")
-    return settings | ({"beta": str(float(beta))} if isinstance(beta, int | float) else {})
+    return settings | ({"beta": str(float(beta))} if isinstance(beta, int | float) and abs(beta) < 1e6 else {})

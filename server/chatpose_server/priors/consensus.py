@@ -1,11 +1,12 @@
 """Our Pose-NDF and our VPoser together: better at cleaning a pose than either alone. Knows no tasks.
 
 First it is estimated how much noise a pose bears (``level``): noise shows where natural poses hardly vary, in the
-directions of least variance, while an unusual pose is unusual in directions that vary much. Then each joint is turned by a weighted sum of
-five opinions: Pose-NDF after one and after three steps, VPoser after those, the mean of the natural poses around
-(a mixture of Gaussians, whose posterior mean is a Wiener filter in each part: Zoran and Weiss, From Learning Models of
-Natural Image Patches to Whole Image Restoration, 2011), and VPoser after that. The weights depend on joint and level
-and were fitted to poses of the training trials with known noise (``training/priors_consensus.py``).
+directions of least variance, while an unusual pose is unusual in directions that vary much. Then each joint is turned
+by a weighted sum of five opinions: Pose-NDF after one and after three steps, VPoser after those, the mean of the
+natural poses around (a mixture of Gaussians, whose posterior mean is a Wiener filter in each part: Zoran and Weiss,
+From Learning Models of Natural Image Patches to Whole Image Restoration, 2011), and VPoser after that. The weights
+depend on joint and level and were fitted to poses of the training trials with known noise
+(``training/priors_consensus.py``).
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Tables:
     """What was learnt. Numbers are rotation vectors of 21 joints, radians, in one row.
 
     ``mean`` (63,), ``axes`` (63, 63) columns by rising variance: of all natural poses. ``means`` (K, 63), ``turns``
-    (K, 63, 63), ``variances`` (K, 63), ``shares`` (K,): a mixture of K Gaussians. ``level`` (26,): from signs of noise to
-    its size. ``weights`` (21, 8, 5): of the opinions, by joint and level.
+    (K, 63, 63), ``variances`` (K, 63), ``shares`` (K,): a mixture of K Gaussians. ``level`` (26,): from signs of noise
+    to its size. ``weights`` (21, 8, 5): of the opinions, by joint and level.
     """
 
     mean: Tensor

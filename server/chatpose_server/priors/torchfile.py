@@ -16,6 +16,7 @@ import os
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ import torch
 from torch import Tensor
 
 MAX_STORAGE_BYTES: Final = 2**31  # the published priors are 4-60 MB; more than this is not one of them
+_MAX_PICKLE_BYTES: Final = 2**26  # the list alone, without the numbers: some 100 kB in the published files
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL: Final = 1001
 _DTYPES: Final[Mapping[str, torch.dtype]] = {
@@ -83,7 +85,7 @@ def read_torch_stream(f: IO[bytes], name: str) -> Any:
         raise CheckpointError(f"'{name}' cannot be read: {error}. Download it again.") from error
     # what pickletools, zipfile and the machine below raise on bytes that mean nothing
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error, EOFError, OverflowError,
-            MemoryError, RecursionError, UnicodeError, zipfile.BadZipFile, NotImplementedError) as error:  # fmt: skip
+            MemoryError, RuntimeError, UnicodeError, zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise CheckpointError(f"'{name}' is not a PyTorch weights file, or is damaged. Download it again.") from error
 
 
@@ -94,6 +96,8 @@ def _read_zip(f: IO[bytes]) -> Any:
         pickles = [n for n in infos if n == "data.pkl" or n.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise CheckpointError("it is a zip file, but not one that PyTorch wrote")
+        if infos[pickles[0]].file_size > _MAX_PICKLE_BYTES:
+            raise CheckpointError("its list of weights is far longer than any prior's")
         root = pickles[0][: -len("data.pkl")]
         if f"{root}byteorder" in infos and archive.read(f"{root}byteorder").strip() != b"little":
             raise CheckpointError("it was written on a big-endian machine")

@@ -111,9 +111,7 @@ def fit(poses: PoseSet, settings: Settings) -> Consensus:
     size = off.square().sum(-1).mean(1).sqrt()
     join = replace(join, tables=replace(tables, level=_solve(signs, size, 1 / (size + 1.5 * _FLOOR))))
     level = torch.cat([join.level(part) for part in noisy.split(_STEPS)])
-    opinions = torch.cat(
-        [join.opinions(q, n) for q, n in zip(noisy.split(_STEPS), level.split(_STEPS), strict=True)]
-    )
+    opinions = torch.cat([join.opinions(q, n) for q, n in zip(noisy.split(_STEPS), level.split(_STEPS), strict=True)])
     share = blend(level)
     weights = [_joint_weights(opinions[:, j], share, off[:, j]) for j in range(len(PRIOR_JOINTS))]
     return replace(join, tables=replace(join.tables, weights=torch.stack(weights)))

@@ -8,14 +8,11 @@ label is the root mean square joint angle to the nearest natural pose, and besid
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import faiss
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .. import rotations as rot
+from ..faults import ChatPoseError
 from ..priors.posendf import JOINT_COUNT, PoseNDF, rotation_gradient
 from .priors_data import (
-    DataError,
     J,
     PoseSet,
     add_noise,
@@ -33,10 +30,18 @@ from .priors_data import (
     geodesic_deg,
     mirror,
     mirrored,
-    read_sources,
     recombine,
 )  # fmt: skip
-from .priors_run import DATA_NOTICES, Run, command_line, revision, write_card
+from .priors_run import Run, options, run_command
+
+try:
+    import faiss
+except ModuleNotFoundError as error:
+    raise ChatPoseError(
+        "not_available",
+        "Training Pose-NDF needs the package faiss, which finds the nearest real poses.",
+        hint="Install it with: pip install 'chatpose-server[train]'.",
+    ) from error
 
 PUBLISHED_NOISE: Final = (0.01, 0.05, 0.1, 0.25, 0.5)
 PUBLISHED_CANDIDATES: Final = 500
@@ -234,15 +239,14 @@ def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 50
         _own_loop(run, model, common, hard, valid, settings=settings, save_every=save_every)
     else:
         pairs = published_pairs(natural, settings.hard, generator)
-        while run.step < settings.steps:
+
+        def take() -> tuple[Tensor, dict[str, float]]:
             pick = torch.randint(len(pairs.quat), (settings.batch,), generator=run.generator)
             clean = natural[torch.randint(len(natural), (settings.batch,), generator=run.generator)]
             batch = Labelled(pairs.quat[pick], pairs.target[pick], pairs.distance[pick])
-            loss, parts = published_loss(model, batch, clean, (0.5, 0.1, 0.0))
-            run.update(loss)
-            if run.step % save_every == 0 or run.step == settings.steps:
-                run.note(**parts)
-                run.save()
+            return published_loss(model, batch, clean, (0.5, 0.1, 0.0))
+
+        run.go(take, dict, save_every)
     model.load_state_dict(run.average)
     return model
 
@@ -253,8 +257,8 @@ def _own_loop(
     third = settings.batch // 3
     check = torch.Generator().manual_seed(1)
     checks = {deg: add_noise(valid, float(np.radians(deg)), check) for deg in (10, 20)}
-    started = time.monotonic()
-    while run.step < settings.steps:
+
+    def take() -> tuple[Tensor, dict[str, float]]:
         g = run.generator
         clean = natural[torch.randint(len(natural), (settings.batch - third,), generator=g)]
         # a fifth stays clean; the others get noise of 1.5 to 40 degrees, evenly in its logarithm
@@ -267,14 +271,9 @@ def _own_loop(
         target = torch.cat([clean, hard.target[pick]])
         label = torch.cat([rms_angle(noisy, clean), hard.distance[pick]])
         dist, step = own_loss(model, quat, target, label)
-        run.update(dist + step * min(1.0, run.step / _STEP_RAMP))
-        if run.step % 100 == 0:
-            run.note(distance=dist.item(), step=step.item())
-        if run.step % save_every == 0 or run.step == settings.steps:
-            run.note(**_validate(run, model, valid, checks))
-            run.save()
-            last = {k: round(v[-1][1], 3) for k, v in run.curves.items()}
-            print(f"step {run.step} {time.monotonic() - started:.0f} s {last}", flush=True)  # noqa: T201
+        return dist + step * min(1.0, run.step / _STEP_RAMP), {"distance": dist.item(), "step": step.item()}
+
+    run.go(take, lambda: _validate(run, model, valid, checks), save_every)
 
 
 def _validate(run: Run, model: PoseNDF, valid: Tensor, checks: dict[int, Tensor]) -> dict[str, float]:
@@ -298,43 +297,21 @@ def auc(natural: Tensor, wrong: Tensor) -> float:
     return ((rank[n:].sum() - m * (m + 1) / 2) / (n * m)).item()
 
 
-def save_weights(model: PoseNDF, path: Path, card: dict[str, Any]) -> None:
-    """The published layout as safetensors, the settings in its header, the card as JSON beside it."""
+def save_weights(model: PoseNDF, path: Path) -> None:
+    """The published layout as safetensors, the settings in its header."""
     header = {
         "family": model.family, "activation": model.activation, "encoder_activation": model.encoder_activation,
         "beta": str(model.beta),
     }  # fmt: skip
     save_file(model.published_state(), path, header)
-    write_card(path.with_suffix(".json"), card)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Exit status 2 with one line on standard error for a mistake in the data."""
-    parser = argparse.ArgumentParser(prog="chatpose-server train posendf", description="Train Pose-NDF on your poses.")
-    parser.add_argument("--data", type=Path, required=True, help="folder in AMASS's layout or ours")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; started again, it goes on")
-    parser.add_argument("--recipe", choices=("chatpose", "published"), default="chatpose")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--batch", type=int, default=Settings.batch)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options("posendf", "Train Pose-NDF on your own poses.", steps=Settings.steps, batch=Settings.batch)
     args = parser.parse_args(argv)
     settings = Settings(recipe=args.recipe, steps=args.steps, batch=args.batch, seed=args.seed)
-    try:
-        poses = read_sources(args.data, args.seed)
-    except (DataError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    started = time.process_time()
-    model = train(poses, args.out, settings)
-    card = {
-        "name": model.family, "command": command_line("posendf", args),
-        "settings": settings.__dict__, "revision": revision(),
-        "poses": {w: len(poses.split(w)) for w in ("train", "valid", "test", "unseen")},
-        "cpu_seconds": round(time.process_time() - started), "parameters": sum(p.numel() for p in model.parameters()),
-        "data": list(DATA_NOTICES),
-    }  # fmt: skip
-    save_weights(model, args.out / "posendf.safetensors", card)
-    return 0
+    return run_command("posendf", args, vars(settings), lambda poses: train(poses, args.out, settings), save_weights)
 
 
 if __name__ == "__main__":

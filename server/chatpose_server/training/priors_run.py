@@ -6,9 +6,11 @@ import argparse
 import json
 import math
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, get_args
 
 import torch
 from PIL import Image, ImageDraw
@@ -16,6 +18,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..priors import PoseNDF, VPoser
+from .priors_data import DataError, PoseSet, Split, read_sources
+
+Network = TypeVar("Network", PoseNDF, VPoser)
+_NOTE_EVERY: Final = 100  # steps between points of a curve
 _WARM_UP: Final = 200  # steps of rising learning rate: Adam's first estimates are wild
 
 DATA_NOTICES: Final = (
@@ -69,6 +76,25 @@ class Run:
                 self.average[key].mul_(keep).add_(value.detach(), alpha=1 - keep)
             else:
                 self.average[key].copy_(value)
+
+    def go(
+        self,
+        take: Callable[[], tuple[Tensor, Mapping[str, float]]],
+        check: Callable[[], Mapping[str, float]],
+        save_every: int,
+    ) -> None:
+        """All steps that are left: ``take`` gives a batch's loss and its parts, ``check`` what unseen poses say."""
+        started = time.monotonic()
+        while self.step < self.steps:
+            loss, parts = take()
+            self.update(loss)
+            if self.step % _NOTE_EVERY == 0:
+                self.note(**parts)
+            if self.step % save_every == 0 or self.step == self.steps:
+                self.note(**check())
+                self.save()
+                last = {k: round(v[-1][1], 3) for k, v in self.curves.items()}
+                print(f"step {self.step} {time.monotonic() - started:.0f} s {last}", flush=True)  # noqa: T201
 
     def note(self, **values: float) -> None:
         """Adds points to the curves, at the current step."""
@@ -136,6 +162,46 @@ def command_line(name: str, args: argparse.Namespace) -> str:
     shown = {k: v for k, v in vars(args).items() if k not in ("data", "out")}
     settings = " ".join(f"--{k} {v}" for k, v in shown.items())
     return f"chatpose-server train {name} --data FOLDER --out FOLDER {settings}"
+
+
+def options(name: str, description: str, *, steps: int, batch: int) -> argparse.ArgumentParser:
+    """What both trainings are told."""
+    parser = argparse.ArgumentParser(prog=f"chatpose-server train priors_{name}", description=description)
+    parser.add_argument("--data", type=Path, required=True, help="folder in AMASS's layout or ours")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; started again, it goes on")
+    parser.add_argument("--recipe", choices=("chatpose", "published"), default="chatpose")
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def run_command(
+    name: str,
+    args: argparse.Namespace,
+    settings: Mapping[str, Any],
+    train: Callable[[PoseSet], Network],
+    save: Callable[[Network, Path], None],
+) -> int:
+    """The whole command: reads, trains, writes weights and their card. 2 for a mistake in the data, in one line."""
+    try:
+        poses = read_sources(args.data, args.seed)
+    except (DataError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    started = time.process_time()
+    model = train(poses)
+    path = args.out / f"{name}.safetensors"
+    save(model, path)
+    card = {
+        "name": model.family, "command": command_line(f"priors_{name}", args), "settings": dict(settings),
+        "revision": revision(),
+        "poses": {w: len(poses.split(w)) for w in get_args(Split)},
+        "cpu_seconds": round(time.process_time() - started), "parameters": sum(p.numel() for p in model.parameters()),
+        "data": list(DATA_NOTICES),
+    }  # fmt: skip
+    write_card(path.with_suffix(".json"), card)
+    return 0
 
 
 def revision() -> str:

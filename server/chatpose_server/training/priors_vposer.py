@@ -9,9 +9,7 @@ encoder and first decoder layers, so that a standard normal code is a likely pos
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,8 +23,8 @@ from .. import rotations as rot
 from ..body.model import BodyModel, default_body
 from ..priors.checkpoints import vposer_state
 from ..priors.vposer import VPoser
-from .priors_data import DataError, PoseSet, add_noise, fill_unknown, geodesic_deg, mirrored, read_sources, recombine
-from .priors_run import DATA_NOTICES, Run, command_line, revision, write_card
+from .priors_data import PoseSet, add_noise, fill_unknown, geodesic_deg, mirrored, recombine
+from .priors_run import Run, options, run_command
 
 _VERTEX_WEIGHT: Final = 4.0
 _ROTATION_WEIGHT: Final = 2.0
@@ -123,8 +121,8 @@ def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 50
     run = Run(
         model, folder, lr=settings.lr, weight_decay=settings.weight_decay, steps=settings.steps, seed=settings.seed
     )
-    started = time.monotonic()
-    while run.step < settings.steps:
+
+    def take() -> tuple[Tensor, dict[str, float]]:
         model.train()
         pick = torch.multinomial(weight, settings.batch, replacement=True, generator=run.generator)
         wanted = quat[pick]
@@ -132,18 +130,12 @@ def train(poses: PoseSet, folder: Path, settings: Settings, save_every: int = 50
         noisy = torch.rand(settings.batch, 1, 1, generator=run.generator) < (settings.noisy if own else 0.0)
         given = add_noise(wanted, sigma * noisy, run.generator)
         with_rotations = settings.rotation_steps is None or run.step < settings.rotation_steps
-        loss, parts = losses(
+        return losses(
             model, given, wanted, known[pick], body=body, vertices=vertices, settings=settings,
             with_rotations=with_rotations,
         )  # fmt: skip
-        run.update(loss)
-        if run.step % 100 == 0:
-            run.note(**parts)
-        if run.step % save_every == 0 or run.step == settings.steps:
-            run.note(valid_deg=_reconstruction_deg(model, run, valid))
-            run.save()
-            last = {k: round(v[-1][1], 3) for k, v in run.curves.items()}
-            print(f"step {run.step} {time.monotonic() - started:.0f} s {last}", flush=True)  # noqa: T201
+
+    run.go(take, lambda: {"valid_deg": _reconstruction_deg(model, run, valid)}, save_every)
     model.load_state_dict(run.average)
     model.eval()
     if own:
@@ -159,13 +151,7 @@ def _reconstruction_deg(model: VPoser, run: Run, valid: Tensor) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Exit status 2 with one line on standard error for a mistake in the data."""
-    parser = argparse.ArgumentParser(prog="chatpose-server train vposer", description="Train VPoser on your own poses.")
-    parser.add_argument("--data", type=Path, required=True, help="folder in AMASS's layout or ours")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; started again, it goes on")
-    parser.add_argument("--recipe", choices=("chatpose", "published"), default="chatpose")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--batch", type=int, default=Settings.batch)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options("vposer", "Train VPoser on your own poses.", steps=Settings.steps, batch=Settings.batch)
     args = parser.parse_args(argv)
     settings = Settings(steps=args.steps, batch=args.batch, seed=args.seed)
     if args.recipe == "published":
@@ -173,24 +159,13 @@ def main(argv: list[str] | None = None) -> int:
             "published", args.steps, 128, 1e-3, seed=args.seed, hidden=512, kl=0.005, vertices=2000, noisy=0.0,
             rotation_steps=args.steps * 15 // 24,
         )  # fmt: skip
-    try:
-        poses = read_sources(args.data, args.seed)
-    except (DataError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    started = time.process_time()
-    model = train(poses, args.out, settings)
-    path = args.out / "vposer.safetensors"
-    save_file(vposer_state(model), path, {"family": model.family})
-    card = {
-        "name": model.family, "command": command_line("vposer", args),
-        "settings": settings.__dict__, "revision": revision(),
-        "poses": {w: len(poses.split(w)) for w in ("train", "valid", "test", "unseen")},
-        "cpu_seconds": round(time.process_time() - started), "parameters": sum(p.numel() for p in model.parameters()),
-        "data": list(DATA_NOTICES),
-    }  # fmt: skip
-    write_card(path.with_suffix(".json"), card)
-    return 0
+    return run_command(
+        "vposer",
+        args,
+        vars(settings),
+        lambda poses: train(poses, args.out, settings),
+        lambda model, path: save_file(vposer_state(model), path, {"family": model.family}),
+    )
 
 
 if __name__ == "__main__":

@@ -293,10 +293,15 @@ def _problem(seen: Seen) -> _Problem:
     return _Problem(seen, size, focal, 1e-3 if seen.focal_px else _FOCAL_SIGMA, ray, pixel, space)
 
 
-def _robust(residual: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., n) one landmark's residuals -> the weight of each landmark and its cost, Cauchy's."""
+def _robust(residual: Tensor, firm: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(..., n) one landmark's residuals -> the weight of each landmark and its cost, Cauchy's; plain where ``firm``:
+    what the artist put there is no mistake.
+    """
     sq = (residual * residual).sum(-1) / _ROBUST**2
-    return torch.rsqrt(1 + sq), _ROBUST**2 * torch.log1p(sq)
+    weight, cost = torch.rsqrt(1 + sq), _ROBUST**2 * torch.log1p(sq)
+    if firm is None:
+        return weight, cost
+    return torch.where(firm, torch.ones_like(sq), weight), torch.where(firm, _ROBUST**2 * sq, cost)
 
 
 @dataclass(frozen=True)
@@ -350,7 +355,7 @@ def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
     around = moves - moves[:, 23:25].mean(1, keepdim=True)
     jac_space = torch.einsum("cd,bkcn->bkdn", p.ray, around)
     jac_space[..., _SCALE] -= wanted
-    weight_pixel, cost_pixel = _robust(res_pixel)
+    weight_pixel, cost_pixel = _robust(res_pixel, p.seen.trust > 1)
     weight_space, cost_space = _robust(res_space)
     data = cost_pixel.sum(1) + cost_space.sum(1)
     rows = [

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..pose import Pose
 from ..priors import embedded_prior
@@ -19,7 +20,8 @@ from .hands import Hand, finger_quats
 from .upright import stand
 
 _SURE: Final = 12.0  # a landmark that the artist put where it is counts as so many that were seen
-_MOVED: Final = 0.05  # of the person's size: moved this far, what the network thought of its depth is forgotten
+_MOVED: Final = 0.12  # metres: moved this far, what the network thought of its depth is mostly forgotten
+_KNOWN: Final = 0.15
 _GOOD_COST: Final = 0.35  # mean squared sigmas of a fit that is right
 
 
@@ -85,14 +87,39 @@ def seen_of(
         for finger in ("index", "pinky", "thumb"):  # what the body's network thinks of fingers is coarser
             k = AT[f"{hand.side}_{finger}"]
             trust[k] = space_trust[k] = UNSEEN
-    size = float(np.ptp(person.pixels, axis=0).max())
-    for name, (x, y) in corrections.items():
-        i = AT[name]
-        moved = math.hypot(x - float(pixels[i, 0]), y - float(pixels[i, 1])) / max(size, 1.0)
-        pixels[i] = torch.tensor([x, y])
-        trust[i] = _SURE
-        space_trust[i] = max(UNSEEN / 4, float(space_trust[i]) * math.exp(-((moved / _MOVED) ** 2)))
+    _correct(person, corrections, pixels, space, trust, space_trust)
     return Seen(pixels, trust, space, space_trust, width, height, focal_px)
+
+
+_FOLLOWERS: Final = {"wrist": ("index", "pinky", "thumb"), "ankle": ("heel", "foot_index")}
+"""What goes along when a landmark is dragged: the network saw them together."""
+
+
+def _correct(
+    person: Landmarks,
+    corrections: Mapping[str, tuple[float, float]],
+    pixels: Tensor,
+    space: Tensor,
+    trust: Tensor,
+    space_trust: Tensor,
+) -> None:
+    """Moves landmarks to where the artist put them: in the picture exactly, in space sideways as far; how deep they
+    are is less known the further they were moved.
+    """
+    flat = np.linalg.norm(person.world[:, :2] - person.world[:, :2].mean(0), axis=1).mean()
+    metre = float(np.linalg.norm(person.pixels - person.pixels.mean(0), axis=1).mean() / max(flat, 0.05))
+    for name, (x, y) in corrections.items():
+        k = AT[name]
+        by = torch.tensor([x, y]) - pixels[k]
+        side, _, part = name.partition("_")
+        along = [f"{side}_{follower}" for follower in _FOLLOWERS.get(part, ())]
+        if part == "wrist":
+            along += [mark for mark in MARKS if mark.startswith(f"{side}_knuckle")]
+        for i in (k, *(MARKS.index(mark) for mark in along if mark not in corrections)):
+            pixels[i] += by
+            space[i, :2] += by * torch.tensor([1.0, -1.0]) / metre
+            space_trust[i] *= math.exp(-((float(by.norm()) / metre / _MOVED) ** 2)) * (1 - _KNOWN) + _KNOWN
+        trust[k] = _SURE
 
 
 def _inside(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -315,7 +315,7 @@ def test_pins_hold_and_a_small_drag_is_a_small_change() -> None:
 
 
 def drag(way, times, home=True):
-    """A hand dragged along places (N, 3) from where it is, as Blender's Drag asks: planted feet, four steps an answer."""
+    """A hand dragged along places (N, 3) from where it is, as Blender's Drag asks: planted feet, few steps."""
     at = places(STANDING)
     feet = {n: tuple(at[INDEX[n]].tolist()) for n in ("left_ankle", "right_ankle", "left_foot", "right_foot")}
     now = STANDING
@@ -347,7 +347,8 @@ def test_a_body_of_other_proportions_meets_its_own_targets() -> None:
     rest = torch.tensor([tall[n] for n in BODY_JOINTS])
     start = ik.positions(STANDING.quats(BODY_JOINTS)[None], torch.zeros(1, 3), rest)[0]
     target = start[INDEX["right_wrist"]] + torch.tensor([0.0, 0.4, 0.4])
-    solved = tasks.ik(pose=replace(STANDING, transl=(0.0, 0.0, 0.0)), targets={"right_wrist": tuple(target.tolist())}, rest=tall)
+    here = replace(STANDING, transl=(0.0, 0.0, 0.0))
+    solved = tasks.ik(pose=here, targets={"right_wrist": tuple(target.tolist())}, rest=tall)
     found = solved.poses[0]
     at = ik.positions(found.quats(BODY_JOINTS)[None], torch.tensor([found.transl]), rest)[0]
     assert (at[INDEX["right_wrist"]] - target).norm() < 0.005

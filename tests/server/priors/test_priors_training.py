@@ -1,17 +1,21 @@
 """Training priors: data prepared rightly, losses that train, runs that can be stopped and resumed."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from chatpose_server import rotations as rot
-from chatpose_server.priors import ik, load_prior
+from chatpose_server.faults import ChatPoseError
+from chatpose_server.priors import consensus, embedded_prior, ik, load_prior
 from chatpose_server.skeleton import BODY_JOINTS
+from chatpose_server.training import priors_consensus, priors_posendf, priors_run, priors_vposer
 from chatpose_server.training import priors_data as data
-from chatpose_server.training import priors_posendf, priors_run, priors_vposer
 from PIL import Image
+from safetensors.torch import load_file
 
 
 def rotvecs(count, seed=0, size=0.4):
@@ -198,7 +202,29 @@ def _with_defaults(init, extra):
     return __init__
 
 
-@pytest.mark.parametrize("module", [priors_posendf, priors_vposer])
+def test_the_priors_are_joined_by_what_training_trials_say(ours, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert priors_consensus.main(["--data", str(ours), "--out", str(out), "--parts", "2"]) == 0
+    found = consensus.Tables.of(load_file(out / "consensus.safetensors"))
+    assert found.shares.sum() == pytest.approx(1, abs=1e-5) and found.means.shape == (2, 63)
+    joined = consensus.Consensus(embedded_prior("posendf"), embedded_prior("vposer"), found)
+    clean = priors_consensus.natural_poses(data.read_sources(ours).split("train"), 0)[:300]
+    level = [joined.level(data.add_noise(clean, np.radians(d), torch.Generator().manual_seed(1))) for d in (2, 10, 20)]
+    assert level[0].mean() < level[1].mean() < level[2].mean()
+    noisy = data.add_noise(clean, np.radians(20), torch.Generator().manual_seed(2))
+    before, after = (data.geodesic_deg(q, clean).mean() for q in (noisy, joined.project(noisy)))
+    assert after < before, "even of poses that are themselves random"
+    assert torch.allclose(consensus.blend(level[1]).sum(1), torch.ones(300))
+
+
+def test_without_faiss_the_command_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    monkeypatch.delitem(sys.modules, priors_posendf.__name__)
+    with pytest.raises(ChatPoseError, match="faiss"):
+        importlib.import_module(priors_posendf.__name__)
+
+
+@pytest.mark.parametrize("module", [priors_posendf, priors_vposer, priors_consensus])
 def test_a_folder_without_poses_is_one_clear_line(module, tmp_path: Path, capsys) -> None:
     (tmp_path / "empty").mkdir()
     assert module.main(["--data", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 2
