@@ -10,6 +10,7 @@ from chatpose_server.posecodes.measure import measure
 from chatpose_server.posecodes.refine import solve
 from chatpose_server.posecodes.vocabulary import QUANTITIES, read
 from chatpose_server.rotations import geodesic_angle
+from chatpose_server.skeleton import BODY_JOINTS
 
 NAMES = tuple(QUANTITIES)
 
@@ -70,6 +71,32 @@ def test_candidates_differ_and_all_do_it(hypotheses):
     assert torch.rad2deg(geodesic_angle(made.matrot[0], made.matrot[1])).mean() > 3
 
 
+def test_candidates_of_a_change_move_nothing_else(hypotheses):
+    now = solve("standing; left_arm=down; right_arm=forward").matrot[0]
+    made = compose("raise the left arm", hypotheses, current=now, count=3, seed=1)
+    assert len(made.matrot) == 3
+    for matrot in made.matrot:
+        moved = torch.rad2deg(geodesic_angle(matrot, now))
+        assert max(float(moved[i]) for i, n in enumerate(BODY_JOINTS) if not n.startswith("left_")) < 1
+        assert fits(matrot, "left_hand.above_shoulder=0..") == []
+    assert torch.rad2deg(geodesic_angle(made.matrot[0], made.matrot[1])).max() > 10
+
+
+def test_where_few_poses_do_it_what_is_free_varies(hypotheses):
+    made = compose("left hand on the hip", hypotheses, count=6, seed=1)
+    assert len(made.matrot) == 6
+    for matrot in made.matrot:
+        assert fits(matrot, "left_hand@left_hip") == []
+
+
+def test_earlier_words_reach_the_edit(hypotheses):
+    now = solve("standing; left_arm=down").matrot[0]
+    first = compose("raise the left arm", hypotheses, current=now).matrot[0]
+    made = compose("even higher", hypotheses, current=first, before=[first], said=["raise the left arm"])
+    up = measure(torch.stack([first, made.matrot[0]]), ("left_arm.up",))[:, 0]
+    assert up[1] < up[0] - 5
+
+
 def test_the_same_seed_gives_the_same_poses(hypotheses):
     a, b = (compose("arms crossed", hypotheses, count=3, seed=5).matrot for _ in range(2))
     assert torch.equal(a, b)
@@ -90,9 +117,9 @@ def test_undo_takes_the_pose_before(hypotheses):
 
 
 def test_what_cannot_be_is_said(hypotheses):
-    made = compose("standing straight, left hand on the left foot, right hand above the head", hypotheses)
-    assert made.unmet
-    assert "could not" in made.text
+    made = compose("standing straight, left hand on the right ankle, knees straight", hypotheses)
+    assert made.unmet == ("left_hand@right_ankle",)
+    assert made.text.endswith("The left hand cannot reach the right ankle while the person is standing straight.")
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,50 @@ def test_several_changes_in_one_sentence(base):
     done = edit("lower the right arm and turn the head left", [base])
     assert change(base, done.matrot, "right_arm.up") > 15
     assert change(base, done.matrot, "head.yaw") > 15
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "quantity", "way"),
+    [
+        ("raise the left arm", "even higher", "left_arm.up", -1),
+        ("raise the left arm", "a bit less", "left_arm.up", 1),
+        ("raise the left arm", "too high", "left_arm.up", 1),
+        ("bend the right knee", "again", "right_knee", -1),
+        ("bend the right knee", "a bit more", "right_knee", -1),
+        ("turn the head left", "not so much", "head.yaw", -1),
+        ("lean forward", "and again", "trunk.pitch", 1),
+        ("lean forward", "too much", "trunk.pitch", -1),
+        ("left hand on the chest", "a bit higher", "left_hand.above_shoulder", 1),
+    ],
+)
+def test_what_a_turn_leaves_out_was_said_before(base, said, words, quantity, way):
+    first = edit(said, [base]).matrot
+    then = edit(words, [base, first], ["", said])
+    assert change(first, then.matrot, quantity) * way > (2 if m.QUANTITIES[quantity].unit == "deg" else 0.02)
+
+
+def test_the_other_way_starts_from_before(base):
+    left = edit("turn the head left", [base]).matrot
+    right = edit("no, the other way", [base, left], ["", "turn the head left"]).matrot
+    assert change(base, right, "head.yaw") < -10
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "expected"),
+    [
+        (["", "one", "two"], "undo", 1),
+        (["", "one", "two"], "undo the last two", 0),
+        (["", "one", "two", "undo"], "undo that", 0),
+        (["", "one", "two", "undo"], "redo", 2),
+        (["", "one", "two", "undo", "undo"], "redo", 1),
+        (["", "one", "two"], "back to the start", 0),
+        (["", "one"], "undo", 0),
+        ([""], "undo", 0),
+    ],
+)
+def test_undo_goes_back_one_change_each_time(said, words, expected):
+    poses = {name: torch.eye(3).repeat(22, 1, 1) * (i + 1) for i, name in enumerate(("", "one", "two"))}
+    history: list[torch.Tensor] = []
+    for i, word in enumerate(said):
+        history.append(poses[word] if word in poses else edit(word, history, said[:i]).matrot)
+    assert float(edit(words, history, said).matrot[0, 0, 0]) == expected + 1

@@ -50,7 +50,11 @@ def test_of_two_statements_that_exclude_each_other_the_later_one_stays(words, ke
 
 @pytest.mark.parametrize(
     ("words", "unread"),
-    [("light falls on the right wall", "light falls on right wall"), ("a high wait", "high wait"), ("the band", "band")],
+    [
+        ("light falls on the right wall", "light falls on right wall"),
+        ("a high wait", "high wait"),
+        ("the band", "band"),
+    ],
 )
 def test_words_near_those_of_poses_are_not_taken_for_them(words, unread):
     assert parse(words).rest == unread

@@ -62,11 +62,9 @@ def test_the_same_request_gives_the_same_pose():
     [
         ("left_elbow=right_angle", [n for n in BODY_JOINTS if not n.startswith("left_")]),
         ("head=left", [n for n in BODY_JOINTS if n not in ("head", "neck")]),
-        pytest.param(
-            "right_hand=above_head",
-            [n for n in BODY_JOINTS if not n.startswith("right_")],
-            marks=pytest.mark.xfail(strict=True, reason="known fault: the trunk leans 24 degrees to raise a hand"),
-        ),
+        ("right_hand=above_head", [n for n in BODY_JOINTS if not n.startswith("right_")]),
+        ("right_hand=above_head", ["right_hip", "right_knee", "right_ankle", "left_hip", "left_ankle"]),
+        ("left_hand@chin; right_arm=forward", ["pelvis", "left_hip", "right_hip", "left_knee", "right_knee"]),
     ],
 )
 def test_refining_moves_no_more_than_it_must(text, untouched):
