@@ -65,15 +65,16 @@ def fitted(inside: Sheet, size: tuple[int, int]) -> Sheet:
 
 @dataclass(frozen=True)
 class Canvas:
-    """The area that the picture is corrected in. ``inset``: we draw the picture ourselves."""
+    """The area that the picture is corrected in, of a ``kind`` of editor. ``inset``: we draw the picture ourselves."""
 
     area: bpy.types.Area
     region: bpy.types.Region
+    kind: str
     inset: bool = False
 
     def sheet(self, size: tuple[int, int]) -> Sheet | None:
         """Where the picture is now; None where it is out of sight."""
-        if self.area.type == "IMAGE_EDITOR":
+        if self.kind == "IMAGE_EDITOR":
             low = self.region.view2d.view_to_region(0, 0, clip=False)
             high = self.region.view2d.view_to_region(1, 1, clip=False)
             return Sheet(low[0], low[1], high[0] - low[0], high[1] - low[1])
@@ -107,14 +108,14 @@ def find_canvas(context: bpy.types.Context, image: bpy.types.Image) -> Canvas | 
     views = [area for area in areas if area.type == "VIEW_3D"]
     for area in (area for area in areas if area.type == "IMAGE_EDITOR"):
         area.spaces.active.image = image
-        return Canvas(area, _window_of(area))
+        return Canvas(area, _window_of(area), area.type)
     for area in views:
         camera = _camera_of(area.spaces.active)
         through = area.spaces.active.region_3d.view_perspective == "CAMERA" and camera is not None
         backgrounds = camera.data.background_images if through and camera.type == "CAMERA" else ()
         if any(each.image == image and each.show_background_image for each in backgrounds):
-            return Canvas(area, _window_of(area))
-    return Canvas(views[0], _window_of(views[0]), inset=True) if views else None
+            return Canvas(area, _window_of(area), area.type)
+    return Canvas(views[0], _window_of(views[0]), "VIEW_3D", inset=True) if views else None
 
 
 def _window_of(area: bpy.types.Area) -> bpy.types.Region:
@@ -151,10 +152,10 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
             self.report({"WARNING"}, "Open a 3D viewport or an Image Editor to correct points in")
             return {"CANCELLED"}
         session.current.correction = begin(context)
-        self.hovered = self.held = ""
+        self.hovered = self.held = self.told = ""
         self.image = (image.name, image.session_uid)
         self.timer = context.window_manager.event_timer_add(_TICK_SECONDS, window=context.window)
-        self.space = bpy.types.SpaceImageEditor if self.canvas.area.type == "IMAGE_EDITOR" else bpy.types.SpaceView3D
+        self.space = bpy.types.SpaceImageEditor if self.canvas.kind == "IMAGE_EDITOR" else bpy.types.SpaceView3D
         self.drawing = self.space.draw_handler_add(_draw, (self,), "WINDOW", "POST_PIXEL")
         context.window_manager.modal_handler_add(self)
         self._tell(context)
@@ -254,7 +255,9 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
             text = pgettext_iface(
                 "Drag: Move a Point    X: Let It Go    Ctrl Z: Back    Enter: Keep the Pose    Esc: Old Pose"
             )
-        context.workspace.status_text_set(text)
+        if text != self.told:  # every setting draws the status bar anew
+            self.told = text
+            context.workspace.status_text_set(text)
 
 
 def begin(context: bpy.types.Context) -> Correction:
@@ -310,9 +313,13 @@ def _is_over(canvas: Canvas, event: bpy.types.Event) -> bool:
 
 
 def _is_open(context: bpy.types.Context, canvas: Canvas) -> bool:
-    """Whether the area is still there and still of its kind; only its address may be looked at before that is known."""
+    """Whether the area is still there, with its region: until that is known, only addresses may be compared."""
     areas = [area for window in context.window_manager.windows for area in window.screen.areas]
-    return any(area == canvas.area for area in areas)
+    return any(
+        area == canvas.area and any(region == canvas.region for region in area.regions)
+        for area in areas
+        if area.type == canvas.kind
+    )
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from scripts.blender import chroots
 from tests.fake_server import FakeServer
 
 SIZE = (480, 640)
+LIMIT = 900  # seconds; half a minute on a quiet machine, but every redraw may take one on a busy one
 FOCAL = 700.0
 CAMERA_TURN, CAMERA_AT = 0.5, (1.7, 1.1, 3.1)  # in SMPL-X's frame: to the body's left, in front of it, looking at it
 POINTS = [f"{side}_{p}" for p in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")]
@@ -80,7 +81,7 @@ def test_a_dropped_picture_is_posed_matched_and_corrected(blender: Blender) -> N
         server.capabilities["tasks"] = ["pose", "people", "describe", "denoise"]
         server.answers, server.answer = [first], corrected
         settings = {"CHATPOSE_ADDRESS": server.address}
-        window = chroots.run_window(blender.chroot, blender.out, "tests/gui/image_in_window.py", settings)
+        window = chroots.run_window(blender.chroot, blender.out, "tests/gui/image_in_window.py", settings, LIMIT)
         sent = [body for method, _, body, _ in server.requests if method == "POST"]
     assert window.status == 0, f"Blender ended with {window.status}; pictures are in {blender.out}\n{window.log}"
 
@@ -97,3 +98,4 @@ def test_a_dropped_picture_is_posed_matched_and_corrected(blender: Blender) -> N
     assert abs(seen["kept"] - 0.2) < 0.01 and abs(seen["undone"] - 0.9) < 0.01, "Enter and Ctrl-Z are not one step"
     assert seen["after_esc"] == seen["before_esc"], "Esc did not restore exactly"
     assert seen["view_size"][0] > 200 and seen["view_spread"] > 0.02, "the viewport's picture is empty"
+    assert seen["pasted"].startswith("photo.png"), "a copied file's path was not opened"
