@@ -54,7 +54,7 @@ def test_a_day_at_the_desk(blender: Blender) -> None:
     assert seen["after_question"] == seen["posed"], "a question changes no bone"
     assert seen["refined"] == pytest.approx(1.2, abs=0.01)
     assert seen["said"] == [
-        "raise the left arm",
+        "raise the left arm to greet",
         "Her left arm is up.",
         "what is she doing?",
         "She raises her left arm to the side.",
