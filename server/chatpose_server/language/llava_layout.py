@@ -233,9 +233,7 @@ def llava_config(config: Mapping[str, Any], clip: Mapping[str, Any], vocabulary:
         "bos_token_id", "eos_token_id", "initializer_range", "attention_bias",
     )  # fmt: skip
     try:
-        text = LlamaConfig(
-            vocab_size=vocabulary, **{k: config[k] for k in known if config.get(k) is not None}
-        )
+        text = LlamaConfig(vocab_size=vocabulary, **{k: config[k] for k in known if config.get(k) is not None})
         vision_settings = clip.get("vision_config", clip)
         fields = (
             "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size",

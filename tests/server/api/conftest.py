@@ -41,13 +41,15 @@ class Served:
 
 
 @contextmanager
-def serving(limits=None, model=None, alone_s=None, load=True):
+def serving(limits=None, model=None, alone_s=None, load=True, engine=None):
+    """``engine``: an Answerer to be served instead of the fake model in this process."""
     model = model or FakeModel()
-    host = ModelHost(model.load, "fake")
+    engine = engine or InProcess(Engine(ModelHost(model.load, "fake")))
+    host = engine.models
     jobs = JobQueue(limits or Limits())
     access = Access(TOKEN)
     access.allow(("127.0.0.1", "localhost", "::1"), 7673)
-    service = Service(InProcess(Engine(host)), jobs, access, Clients(alone_s), stop_grace_s=0.2)
+    service = Service(engine, jobs, access, Clients(alone_s), stop_grace_s=0.2)
     app = make_app(service)
     with TestClient(app, base_url="http://127.0.0.1:7673", headers=HEADERS, raise_server_exceptions=False) as http:
         if load:

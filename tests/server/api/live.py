@@ -40,13 +40,13 @@ class Live:
 
 
 @contextmanager
-def live_server(limits=None, model=None):
+def live_server(limits=None, model=None, port=0):
     """In a thread: what is behind it can be looked at."""
     model = model or FakeModel()
     host = ModelHost(model.load, "fake")
     jobs, access = JobQueue(limits or Limits()), Access(TOKEN)
     service = Service(InProcess(Engine(host)), jobs, access, stop_grace_s=0.2)
-    sock = bind("127.0.0.1", 0)
+    sock = bind("127.0.0.1", port)
     port = sock.getsockname()[1]
     access.allow(LOOPBACK_NAMES, port)
     server = uvicorn.Server(uvicorn.Config(make_app(service), log_config=None, access_log=False, http="h11"))

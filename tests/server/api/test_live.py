@@ -14,6 +14,7 @@ import pytest
 from chatpose_server.__main__ import main
 from chatpose_server.api.app import Clients
 from chatpose_server.api.serve import bind
+from chatpose_server.faults import ChatPoseError
 
 from .conftest import TOKEN
 from .live import live_server, process
@@ -92,6 +93,11 @@ def test_a_taken_port_is_left():
             assert taken < second.getsockname()[1] <= taken + 20
 
 
+def test_an_address_that_is_not_this_machines():
+    with pytest.raises(ChatPoseError, match="cannot listen"):
+        bind("192.0.2.1", 0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -99,7 +105,7 @@ def test_a_taken_port_is_left():
         (["--host", "0.0.0.0", "--allow-remote"], "--tls-cert"),
         (["--port", "70000"], "not a port"),
         (["--exit-when-alone", "soon"], "not a number of seconds"),
-        (["--host", "192.0.2.1", "--allow-remote", "--tls-cert", "a", "--tls-key", "b"], "cannot listen"),
+        (["--host", "192.0.2.1", "--allow-remote", "--tls-cert", "a", "--tls-key", "b"], "cannot be used"),
     ],
 )
 def test_a_wrong_wish_is_one_line_and_status_two(monkeypatch, tmp_path, capsys, arguments, said):
