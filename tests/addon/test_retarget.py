@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import addon_utils
 import bpy
 import numpy as np
 import pytest
-from bl_ext.dev.chatpose.rig import apply, recognise, retarget, rigmap, smplx
+from bl_ext.dev.chatpose.rig import apply, keyframes, recognise, retarget, rigmap, smplx
 from bl_ext.dev.chatpose.rig import armature as rigs
 from bl_ext.dev.chatpose.rig import rotations as rot
 from bl_ext.dev.chatpose.rig.rest_pose import REST
@@ -89,8 +90,8 @@ def test_limbs_point_the_way_of_the_body(addon, name, options):
         assert _worst_angle(ob, rig, pose) < 0.05
         assert done.notes == ()
         assert set(done.bones) <= set(rig.rigmap.names())
-        height = rigs._height(bpy.context, ob, rig)
-        assert height == pytest.approx(rigs._floor(bpy.context, ob, rig), abs=1e-4), "it stands on the ground"
+        height = rigs.height(bpy.context, ob, rig)
+        assert height == pytest.approx(rigs.floor(bpy.context, ob, rig), abs=1e-4), "it stands on the ground"
     assert _untouched(ob) == before
 
 
@@ -253,6 +254,20 @@ def test_rigify_in_ik_is_reported_and_left_so(rigify):
     assert done.notes == ()
     assert rigify.pose.bones["upper_arm_parent.L"]["IK_FK"] == 1.0
     assert rigify.pose.bones["upper_arm_parent.R"]["IK_FK"] == 0.0, "only the limb that was posed"
+
+
+def test_switching_to_fk_is_in_the_redo_panel_and_is_keyed_with_the_pose(rigify):
+    bpy.context.view_layer.objects.active = rigify
+    pose = json.dumps({"joints": {joint: list(quat) for joint, quat in _pose(0).items()}})
+    switch = rigify.pose.bones["upper_arm_parent.L"]
+    bpy.ops.chatpose.apply_pose(pose=pose, target=rigify.name)
+    assert switch["IK_FK"] == 0.0, "only when it is asked for"
+    bpy.ops.chatpose.apply_pose(pose=pose, target=rigify.name, to_forward=True, insert_key=True)
+    assert switch["IK_FK"] == 1.0
+    keyed = [curve.data_path for curve in keyframes.curves_of(rigify) if "IK_FK" in curve.data_path]
+    assert len(keyed) == 4, keyed
+    bpy.context.scene.frame_set(bpy.context.scene.frame_current + 5)
+    assert switch["IK_FK"] == 1.0
 
 
 def test_names_are_read_through_blender(addon):

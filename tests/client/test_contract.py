@@ -7,11 +7,13 @@ import math
 import pytest
 
 from chatpose_blender.client.contract import (
+    PRIORS,
     Capabilities,
     CompleteRequest,
     ContractError,
     DenoiseRequest,
     DescribeRequest,
+    IkRequest,
     InterpolateRequest,
     JobStatus,
     Pose,
@@ -96,7 +98,41 @@ REQUESTS = [
         CompleteRequest(REST, ("pelvis",), 2, 1),
         {"task": "complete", "pose": REST.to_json(), "keep": ["pelvis"], "count": 2, "seed": 1},
     ),
+    (
+        IkRequest(REST, {"head": (0.0, 1.5, 0.25)}, ("pelvis",)),
+        {"task": "ik", "pose": REST.to_json(), "targets": {"head": [0.0, 1.5, 0.25]}, "pins": ["pelvis"], "steps": 16},
+    ),
+    (
+        IkRequest(REST, {"head": (0, 1, 0)}, (), 4, {"pelvis": (0.0, 0.9, 0.0)}, REST, "both"),
+        {
+            "task": "ik",
+            "pose": REST.to_json(),
+            "targets": {"head": [0.0, 1.0, 0.0]},
+            "pins": [],
+            "steps": 4,
+            "prior": "both",
+            "rest": {"pelvis": [0.0, 0.9, 0.0]},
+            "home": REST.to_json(),
+        },
+    ),
+    *(
+        (request, request.to_json())  # each prior by its name, in every task that has one
+        for prior in PRIORS
+        for request in (
+            SampleRequest(1, prior=prior),
+            ProjectRequest((REST,), prior=prior),
+            InterpolateRequest(((1, REST), (9, REST)), (5,), prior),
+            DenoiseRequest((REST,), 24.0, 0.5, prior, {"pelvis": (0.0, 0.9, 0.0)}),
+            CompleteRequest(REST, ("pelvis",), prior=prior),
+        )
+    ),
 ]
+
+
+def test_every_prior_of_the_server_can_be_asked_for():
+    engine = pytest.importorskip("chatpose_server.engine")
+    assert set(PRIORS) == set(engine.PRIORS)
+    assert all(request.to_json()["prior"] in PRIORS for request, body in REQUESTS if "prior" in body)
 
 
 @pytest.mark.parametrize(("request_", "body"), REQUESTS)

@@ -248,8 +248,8 @@ class CompleteTask(Wire):
 
 class IkTask(Wire):
     """Joints to targets, in metres. A joint in ``pins`` stays, or is held at its target. ``steps``: fewer answer
-    sooner. ``rest``: the character's own 22 body joints in SMPL-X's rest pose, for bodies of other proportions. ``home``: where
-    joints that the targets leave free go back to, for dragging.
+    sooner. ``rest``: the character's own 22 body joints in SMPL-X's rest pose, for bodies of other proportions.
+    ``home``: where joints that the targets leave free go back to, for dragging.
     """
 
     task: Literal["ik"]
