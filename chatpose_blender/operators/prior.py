@@ -1,5 +1,7 @@
 """What the pose prior does to a single pose: make it natural, vary it, complete it."""
 
+import random
+
 import bpy
 from bpy.props import EnumProperty, FloatProperty, IntProperty
 
@@ -74,7 +76,9 @@ class CHATPOSE_OT_variations(ByPrior, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
-        request = SampleRequest(self.count, self.seed, _pose(armature), self.spread, prior_of(self, context))
+        told = self.properties.is_property_set("seed")
+        seed = self.seed if told else random.randrange(2**31)  # the button gives other variations each time
+        request = SampleRequest(self.count, seed, _pose(armature), self.spread, prior_of(self, context))
         _ask(context, "Variations", request, armature)
         return {"FINISHED"}
 
