@@ -7,6 +7,7 @@ import bpy
 from bpy.app.translations import pgettext_iface
 
 _FRAME = 28  # pixels at scale 1 that a line does not have: the panel's and the box's edges
+_BOX = 14  # a box's own edges; without them Blender ends lines in dots
 _ICON = 22
 _TABS = 20  # the sidebar's own tabs, on its right
 _MAX_LINES = 12
@@ -35,7 +36,7 @@ def draw_text(context: bpy.types.Context, layout: bpy.types.UILayout, text: str,
 
 def draw_words(context: bpy.types.Context, layout: bpy.types.UILayout, words: str, icon: str = "NONE") -> None:
     """What the artist wrote or the model answered, as it is."""
-    room = _width(context) - (_FRAME + (_ICON if icon != "NONE" else 0)) * context.preferences.system.ui_scale
+    room = _width(context) - (_FRAME + _BOX + (_ICON if icon != "NONE" else 0)) * context.preferences.system.ui_scale
     column = layout.column(align=True)
     column.scale_y = 0.8
     for i, line in enumerate(lines_of(context, words, room)):
