@@ -22,7 +22,7 @@ from chatpose_server.engine import Engine, ModelHost, Picture, PoseRequest  # no
 from chatpose_server.worker.answers import InProcess  # noqa: E402
 from chatpose_server.worker.remote import Remote  # noqa: E402
 from PIL import Image  # noqa: E402
-from text_to_pose import write_section  # noqa: E402
+from results import write_section  # noqa: E402
 
 from tests.server.api.images import encode  # noqa: E402
 from tests.server.fakes import FakeModel, unrefined  # noqa: E402

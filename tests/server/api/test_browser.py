@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -130,13 +131,16 @@ def browser(folder, url, *options):
     line = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
     line += ["--disable-dev-shm-usage", "--no-proxy-server", "--remote-debugging-port=0"]
     line += [f"--user-data-dir={folder}/profile"]
-    with (folder / "browser.txt").open("wb") as log, subprocess.Popen(
-        [*line, *options, url], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-    ) as running:  # fmt: skip
-        try:
-            yield
-        finally:
-            running.kill()
+    group = {"start_new_session": True} if os.name == "posix" else {}
+    with (folder / "browser.txt").open("wb") as log:
+        running = subprocess.Popen([*line, *options, url], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **group)
+    try:
+        yield
+    finally:
+        if os.name == "posix":  # what is in the path is often a script that starts the browser
+            os.killpg(running.pid, signal.SIGKILL)
+        running.kill()
+        running.wait()
 
 
 def reporting(port):
