@@ -5,6 +5,7 @@ count, never how long somebody's legs are. Knows no pictures.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,14 @@ FLIP_MM = 30.0  # ...and less by at least this much: then it was a flip, not an 
 
 @dataclass(frozen=True)
 class Error:
-    """Of one picture. Millimetres and degrees. ``geodesic_deg`` (21,): local rotations, the pelvis apart.
+    """Of one picture. Millimetres and degrees. ``pa_seen``: of the joints in the picture that no prop hides, by
+    themselves (NaN where fewer than five are). ``geodesic_deg`` (21,): local rotations, the pelvis apart.
     ``facing_deg``: about the vertical, as seen from the camera. ``tilt_deg``: of the camera's idea of up.
     """
 
     pa_mpjpe: float
     pa_mpjpe_14: float
+    pa_seen: float
     mpjpe: float
     geodesic_deg: np.ndarray
     facing_deg: float
@@ -87,14 +90,17 @@ def compare(
     found_camera: np.ndarray,  # (3, 3) camera to world
     true: np.ndarray,
     true_camera: np.ndarray,
+    seen: Sequence[int] = range(22),
 ) -> Error:
     a, b = joints_in_camera(found, found_camera), joints_in_camera(true, true_camera)
-    some = [INDEX[n] for n in FOURTEEN]
+    some, seen = [INDEX[n] for n in FOURTEEN], list(seen)
+    pa_seen = mean_distance(aligned(a[seen], b[seen]), b[seen]) if len(seen) >= 5 else float("nan")
     turn = rot.geodesic_angle(torch.as_tensor(found[1:]).double(), torch.as_tensor(true[1:]).double())
     own, real = about_y(-heading(found_camera)), about_y(-heading(true_camera))
     up = found_camera[1] @ true_camera[1]  # the world's up in each camera's axes
     return Error(
-        mean_distance(aligned(a, b), b), mean_distance(aligned(a[some], b[some]), b[some]), mean_distance(a, b),
+        mean_distance(aligned(a, b), b), mean_distance(aligned(a[some], b[some]), b[some]), pa_seen,
+        mean_distance(a, b),
         np.degrees(turn.numpy()), facing_error(own @ found[0], real @ true[0]),
         math.degrees(math.acos(float(np.clip(up, -1, 1)))), flipped(a, b),
     )  # fmt: skip
