@@ -345,10 +345,10 @@ Rendered truth: {scenes.POSES} poses (110 of the lexicon, 45 sampled from VPoser
 our body in random shapes, skins and clothes, photographs of about 320 x 320 pixels by Cycles, and drawings. Truncated:
 the legs or a side are out of the picture. Occluded: a box hides 2 to 11 of 22 joints. Errors are of joint rotations on
 one neutral skeleton, 22 joints; MPJPE is in the camera's axes around the pelvis; PA is after Procrustes with scale,
-once also of those joints alone that are in the picture and not behind a prop. Means are of the pictures in which the person
-was found. Facing is about the vertical as seen from the camera; tilt is the error of the camera's idea of up. A flip:
-exchanging left and right lowers MPJPE by a quarter and 30 mm. Dragged: the three of 13 landmarks that are furthest off
-are put on the true joint centres, if the picture holds them.
+once also of those joints alone that are in the picture and not behind a prop. Means are of the pictures in which the
+person was found. Facing is about the vertical as seen from the camera; tilt is the error of the camera's idea of up. A
+flip: exchanging left and right lowers MPJPE by a quarter and 30 mm. Dragged: the three of 13 landmarks that are
+furthest off are put on the true joint centres, if the picture holds them.
 Targets: PA-MPJPE {TARGET["clean"]} mm clean and {TARGET["occluded"]} mm occluded, facing 15 degrees, flips under 2 %,
 dragging three lowers PA by 30 %. Caution: the fit's prior is VPoser too, so its samples may flatter it (see by source);
 poses of the lexicon do not. The fit was tuned while looking at some of these pictures."""
