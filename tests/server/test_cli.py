@@ -10,7 +10,7 @@ from chatpose_server import engine
 from chatpose_server.pose import Pose, load_npz, save_npz
 from PIL import Image
 
-from .fakes import TEXT, FakeModel
+from .fakes import TEXT, FakeModel, unrefined
 
 POSE = Pose({"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": (0.7071068, 0.7071068, 0.0, 0.0)}, (0.0, 1.0, 0.0))
 
@@ -58,7 +58,8 @@ def test_out_writes_what_describe_and_others_read(run, tmp_path, name):
     assert len(poses) == 2 and poses[0].joints["left_knee"]
 
 
-def test_an_image(run, tmp_path):
+def test_an_image(run, tmp_path, request):
+    request.addfinalizer(unrefined())  # nobody is in this picture
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
     assert run("pose", "--image", tmp_path / "a.png")[0] == 0
     assert run.model.seen[-1].image.size == (20, 10)
