@@ -328,9 +328,8 @@ def _pick(refined: Refined, count: int) -> tuple[Tensor, Tensor, tuple[str, ...]
     The best has the fewest unmet statements and is least unnatural.
     """
     limit, depth = measure(refined.matrot, ("limits.violation", "penetration.depth")).unbind(1)
-    odd = (limit / 5.0 + depth / 0.02).tolist()
-    cost = [len(u) * 3 + o + 0.001 * i for i, (u, o) in enumerate(zip(refined.unmet, odd, strict=True))]
-    order = sorted(range(len(cost)), key=lambda i: cost[i])
+    missing = torch.tensor([float(len(u)) for u in refined.unmet])
+    order: list[int] = (missing * 3 + limit / 5.0 + depth / 0.02).argsort(stable=True).tolist()
     taken: list[int] = []
     for i in order:
         as_good = len(refined.unmet[i]) <= len(refined.unmet[order[0]])

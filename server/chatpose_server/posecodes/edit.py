@@ -4,7 +4,6 @@ A change is relative (from what is measured now) or absolute (what ``parse`` rea
 move. Knows no model; words it cannot read come back in ``Edited.rest``. Task: PoseFix (Delmas et al., ICCV 2023).
 """
 
-# ruff: noqa: E501 (a table of patterns: one entry a line)
 from __future__ import annotations
 
 import re
@@ -31,7 +30,8 @@ Kind = Literal["change", "posture", "mirror", "swap", "copy", "turn", "undo", "n
 class Edited:
     """``matrot`` (22, 3, 3). ``kind``: what sort of change it was; ``nothing`` when no word was understood and the
     pose is as it was. ``touched``: joints that were allowed to change. ``statements``: what was asked, in words or
-    notation; ``request``: the same, read; ``unmet``: of these, what could not be done. ``rest``: words not understood."""
+    notation; ``request``: the same, read; ``unmet``: of these, what could not be done. ``rest``: words not
+    understood."""
 
     matrot: Tensor
     kind: Kind
@@ -68,23 +68,29 @@ _RULES: Final[tuple[tuple[str, tuple[_Step, ...]], ...]] = (
     (rf"{_DOWNWARD} {_L}elbows?|{_L}elbows? (?:lower|down)", (_s("{s}_upper_arm.up", 28, 170),)),
     (rf"{_UPWARD} {_L}hands?|{_L}hands? (?:up|higher)", (_s("{s}_hand.above_shoulder", 0.20, 0.62),)),
     (rf"{_DOWNWARD} {_L}hands?|{_L}hands? (?:lower|down)", (_s("{s}_hand.above_shoulder", -0.20, -0.62),)),
-    (rf"{_MOVE} {_L}arms? (?:more |further |farther )?(?:forward|in front)|{_L}arms? (?:more |further |farther )forward",
+    (rf"{_MOVE} {_L}arms? (?:more |further |farther )?(?:forward|in front)|{_L}arms? (?:more |further "
+     rf"|farther )forward",
      (_s("{s}_arm.forward", -30, 5),)),
-    (rf"{_MOVE} {_L}arms? (?:more |further |farther )?(?:back|backward|behind)|{_L}arms? (?:more |further |farther )back",
+    (rf"{_MOVE} {_L}arms? (?:more |further |farther )?(?:back|backward|behind)|{_L}arms? (?:more |further "
+     rf"|farther )back",
      (_s("{s}_arm.forward", 25, 150),)),
-    (rf"(?:{_MOVE}|spread|open) {_L}arms? (?:more |further |farther )?(?:out|outward|apart|wider|out to side|away)|spread arms|{_L}arms? wider",
+    (rf"(?:{_MOVE}|spread|open) {_L}arms? (?:more |further |farther )?(?:out|outward|apart|wider|out to side|away)"
+     rf"|spread arms|{_L}arms? wider",
      (_s("{s}_arm.out", -28, 5),)),
-    (rf"{_MOVE} {_L}arms? (?:more |further )?(?:in|inward|closer|across|closer to body)", (_s("{s}_arm.out", 25, 150),)),
+    (rf"{_MOVE} {_L}arms? (?:more |further )?(?:in|inward|closer|across|closer to body)", (_s("{s}_arm.out",
+     25, 150),)),
     (rf"{_MOVE} {_L}hands? (?:more |further |farther )?forward", (_s("{s}_hand:{s}_shoulder.forward", 0.16, 0.5),)),
     (rf"{_MOVE} {_L}hands? (?:more |further |farther )?(?:back|backward)",
      (_s("{s}_hand:{s}_shoulder.forward", -0.16, -0.4),)),
     (rf"{_MOVE} {_L}hands? (?:more |further )?(?:out|outward|away|apart|further apart)|hands (?:further|wider) apart",
      (_s("{s}_hand:{s}_shoulder.side", 0.16, 0.5),)),
-    (rf"{_MOVE} {_L}hands? (?:more )?(?:in|inward|together|closer|closer together)", (_s("{s}_hand:{s}_shoulder.side", -0.14, -0.4),)),
+    (rf"{_MOVE} {_L}hands? (?:more )?(?:in|inward|together|closer|closer together)", (_s("{s}_hand:{s}_shoulder.side",
+     -0.14, -0.4),)),
     # bends
     (rf"(?:un ?bend|straighten|extend|stretch) (?:out )?{_L}(?:arms?|elbows?)|{_L}(?:arms?|elbows?) straighter",
      (_s("{s}_elbow", 35, 176),)),
-    (rf"(?:bend|bent|flex|curl) {_L}(?:arms?|elbows?)|{_L}(?:arms?|elbows?) (?:more )?bent", (_s("{s}_elbow", -32, 40),)),
+    (rf"(?:bend|bent|flex|curl) {_L}(?:arms?|elbows?)|{_L}(?:arms?|elbows?) (?:more )?bent", (_s("{s}_elbow",
+     -32, 40),)),
     (rf"(?:un ?bend|straighten|extend|stretch) (?:out )?{_L}(?:legs?|knees?)|{_L}(?:legs?|knees?) straighter",
      (_s("{s}_knee", 35, 177),)),
     (rf"(?:bend|bent|flex) {_L}(?:legs?|knees?)|{_L}(?:legs?|knees?) (?:more )?bent", (_s("{s}_knee", -32, 35),)),
@@ -96,40 +102,58 @@ _RULES: Final[tuple[tuple[str, tuple[_Step, ...]], ...]] = (
     (rf"{_MOVE} {_L}legs? (?:more |further |farther )?(?:back|backward)", (_s("{s}_leg.forward", 20, 120),)),
     (rf"{_MOVE} {_L}legs? (?:more |further |farther )?(?:out|outward|out to side|away)", (_s("{s}_leg.out", -22, 25),)),
     (r"(?:spread|open|widen) (?:legs|feet|stance)|(?:legs|feet) (?:further|farther|wider|more) ?(?:apart)?|wider stance"
-     r"|(?:move|put|bring) (?:feet|legs) (?:further |farther |wider |more )?apart", (_s("left_foot:right_foot.distance", 0.22, 1.1),)),
+     r"|(?:move|put|bring) (?:feet|legs) (?:further |farther |wider |more )?apart",
+     (_s("left_foot:right_foot.distance", 0.22, 1.1),)),
     (r"(?:close|narrow) (?:legs|feet|stance)|(?:bring|move|put) (?:legs|feet) (?:closer )?(?:together|closer)"
      r"|(?:legs|feet) closer(?: together)?|narrower stance", (_s("left_foot:right_foot.distance", -0.2, 0.12),)),
-    (r"(?:squat|crouch|go|sink|get) (?:down )?(?:lower|deeper|down more)|bend knees more", (_s("pelvis.height", -0.14, 0.3), _s("left_knee", -35, 35), _s("right_knee", -35, 35))),
-    (r"(?:stand|get|rise) (?:up )?(?:taller|higher|straighter)", (_s("pelvis.height", 0.12, 0.93), _s("left_knee", 35, 178), _s("right_knee", 35, 178))),
+    (r"(?:squat|crouch|go|sink|get) (?:down )?(?:lower|deeper|down more)|bend knees more", (_s("pelvis.height",
+     -0.14, 0.3), _s("left_knee", -35, 35), _s("right_knee", -35, 35))),
+    (r"(?:stand|get|rise) (?:up )?(?:taller|higher|straighter)", (_s("pelvis.height", 0.12, 0.93), _s("left_knee",
+     35, 178), _s("right_knee", 35, 178))),
     # head
-    (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?left|(?:look|head|face) (?:more |further )?(?:to )?left",
+    (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?left|(?:look|head|face) (?:more "
+     r"|further )?(?:to )?left",
      (_s("head.yaw", 26, 75),)),
-    (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?right|(?:look|head|face) (?:more |further )?(?:to )?right",
+    (r"(?:turn|rotate|twist|move) (?:head|face) (?:more |further )?(?:to )?right|(?:look|head|face) (?:more "
+     r"|further )?(?:to )?right",
      (_s("head.yaw", -26, -75),)),
-    (r"tilt(?:ed)? head (?:more |further )?(?:to )?left|head tilted (?:more )?(?:to )?left", (_s("head.roll", 16, 40),)),
-    (r"tilt(?:ed)? head (?:more |further )?(?:to )?right|head tilted (?:more )?(?:to )?right", (_s("head.roll", -16, -40),)),
-    (r"(?:raise|lift) (?:head|chin|face)|(?:look|head|chin) (?:more |further )?(?:up|higher)|tilt(?:ed)? head (?:more |further )?(?:back|up)",
+    (r"tilt(?:ed)? head (?:more |further )?(?:to )?left|head tilted (?:more )?(?:to )?left", (_s("head.roll",
+     16, 40),)),
+    (r"tilt(?:ed)? head (?:more |further )?(?:to )?right|head tilted (?:more )?(?:to )?right", (_s("head.roll",
+     -16, -40),)),
+    (r"(?:raise|lift) (?:head|chin|face)|(?:look|head|chin) (?:more |further )?(?:up|higher)"
+     r"|tilt(?:ed)? head (?:more |further )?(?:back|up)",
      (_s("head.pitch", 22, 55),)),
-    (r"(?:lower|drop|bow) (?:head|chin|face)|(?:look|head|chin) (?:more |further )?(?:down|lower)|tilt(?:ed)? head (?:more |further )?(?:down|forward)",
+    (r"(?:lower|drop|bow) (?:head|chin|face)|(?:look|head|chin) (?:more |further )?(?:down|lower)"
+     r"|tilt(?:ed)? head (?:more |further )?(?:down|forward)",
      (_s("head.pitch", -22, -60),)),
     # trunk
-    (r"(?:lean|leaning|bend|bent|tilt|tip)(?: upper body| body| trunk| over| down)? (?:more |further |farther )?(?:forward|over|down)|upper body (?:more |further )?forward",
+    (r"(?:lean|leaning|bend|bent|tilt|tip)(?: upper body| body| trunk| over| down)? (?:more |further "
+     r"|farther )?(?:forward|over|down)|upper body (?:more |further )?forward",
      (_s("trunk.pitch", 18, 110),)),
-    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:back|backward)", (_s("trunk.pitch", -16, -50),)),
-    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:to )?left", (_s("trunk.lean", 14, 50),)),
-    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:to )?right", (_s("trunk.lean", -14, -50),)),
-    (r"(?:twist|turn|rotate)(?: upper body| shoulders| chest| trunk)? (?:more |further )?(?:to )?left", (_s("trunk.twist", 22, 55),)),
-    (r"(?:twist|turn|rotate)(?: upper body| shoulders| chest| trunk)? (?:more |further )?(?:to )?right", (_s("trunk.twist", -22, -55),)),
+    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:back|backward)",
+     (_s("trunk.pitch", -16, -50),)),
+    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:to )?left", (_s("trunk.lean",
+     14, 50),)),
+    (r"(?:lean|leaning|bend|tilt|tip)(?: upper body| body| trunk)? (?:more |further )?(?:to )?right",
+     (_s("trunk.lean", -14, -50),)),
+    (r"(?:twist|turn|rotate)(?: upper body| shoulders| chest| trunk)? (?:more |further )?(?:to )?left",
+     (_s("trunk.twist", 22, 55),)),
+    (r"(?:twist|turn|rotate)(?: upper body| shoulders| chest| trunk)? (?:more |further )?(?:to )?right",
+     (_s("trunk.twist", -22, -55),)),
     (r"arch(?: back)?", (_s("spine.bend", -18, -45),)),
     (r"(?:round|curl|hunch)(?: back| spine| over)?", (_s("spine.bend", 20, 60),)),
     (r"(?:shrug|raise) (?:(left|right|both) )?shoulders?", (_s("{s}_shoulder.raise", 0.035, 0.09),)),
     (r"(?:drop|lower|relax) (?:(left|right|both) )?shoulders?", (_s("{s}_shoulder.raise", -0.03, -0.04),)),
-    (r"step forward left(?: foot| leg)?|(?:step|move|put) left foot (?:more |further )?forward", (_s("feet.stride", 0.25, 0.8),)),
-    (r"step forward right(?: foot| leg)?|(?:step|move|put) right foot (?:more |further )?forward", (_s("feet.stride", -0.25, -0.8),)),
+    (r"step forward left(?: foot| leg)?|(?:step|move|put) left foot (?:more |further )?forward", (_s("feet.stride",
+     0.25, 0.8),)),
+    (r"step forward right(?: foot| leg)?|(?:step|move|put) right foot (?:more |further )?forward", (_s("feet.stride",
+     -0.25, -0.8),)),
 )  # fmt: skip
 _COMPILED: Final = tuple((re.compile(rf"\b(?:{p})\b"), steps) for p, steps in _RULES)
 _COMPARATIVE: Final = re.compile(
-    r"\b(?:more|higher|lower|further|farther|less|wider|closer|straighter|deeper|taller|slightly|bit|little|lot|much|again"
+    r"\b(?:more|higher|lower|further|farther|less|wider|closer|straighter|deeper|taller|slightly|bit|little|lot"
+    r"|much|again"
     r"|by|degrees?|even|narrower|tiny|touch)\b"
 )
 _SMALL: Final = re.compile(r"\b(?:slightly|a bit|a little|a touch|a tad|somewhat|just a|a tiny)\b")
@@ -141,16 +165,20 @@ _UNDO: Final = re.compile(
     r"^(?:please )?(?:undo|revert|go back|take (?:that|it) back|never ?mind|cancel (?:that|it))\b"
 )
 _MIRROR: Final = re.compile(
-    r"\b(?:mirror|flip|reverse)(?: (?:it|this|that|pose|left and right|sides|horizontally))?$|switch sides|swap sides|swap left and right|other way (?:a)?round"
+    r"\b(?:mirror|flip|reverse)(?: (?:it|this|that|pose|left and right|sides|horizontally))?$|switch sides"
+    r"|swap sides|swap left and right|other way (?:a)?round"
 )
 _SWAP: Final = re.compile(
-    r"\b(?:switch|swap) (arms|legs|hands|feet)\b|^(?:no )?(?:now )?(?:with |use |on )?(?:the )?other (arm|leg|hand|foot|knee)(?: instead| please| now)?$"
+    r"\b(?:switch|swap) (arms|legs|hands|feet)\b|^(?:no )?(?:now )?(?:with |use |on )?(?:the )?other (arm|leg|hand"
+    r"|foot|knee)(?: instead| please| now)?$"
 )
 _COPY: Final = re.compile(
-    r"\b(?:other|both) (arm|leg|hand|foot|knee)s?\b.*\b(?:too|as well|also|same)\b|\b(?:same|also)\b.*\b(?:other) (arm|leg|hand|foot|knee)\b"
+    r"\b(?:other|both) (arm|leg|hand|foot|knee)s?\b.*\b(?:too|as well|also|same)\b|\b(?:same"
+    r"|also)\b.*\b(?:other) (arm|leg|hand|foot|knee)\b"
 )
 _TURN: Final = re.compile(
-    r"^(?:turn|rotate|face|spin)(?: (?:body|whole body|around|whole pose|pose))? ?(?:to )?(left|right|around|back|backward)?(?: by)?(?: \d+ ?(?:degrees?|°|deg))?$"
+    r"^(?:turn|rotate|face|spin)(?: (?:body|whole body|around|whole pose|pose))? ?(?:to )?(left|right|around|back"
+    r"|backward)?(?: by)?(?: \d+ ?(?:degrees?|°|deg))?$"
 )
 _WHOLE: Final = re.compile(r"\b(?:body|whole|around|entire|pose)\b")
 
@@ -206,11 +234,13 @@ _LESS_OF: Final = {
 }  # fmt: skip
 _AGAIN: Final = re.compile(
     r"^(?:and |now |please |yes,? |ok(?:ay)?,? )*(?:do (?:it|that) )?"
-    r"(?:again|once more|one more time|(?:even |a bit |a little |a lot |much |still |some )?more|(?:even |a bit )?further"
+    r"(?:again|once more|one more time|(?:even |a bit |a little |a lot |much |still |some )?more|(?:even "
+    r"|a bit )?further"
     r"|keep going|go on|more of that|the same again)(?: please)?$"
 )
 _NOT_SO: Final = re.compile(
-    r"^(?:but |and |now |no,? |hm+,? )*(?:(?:a (?:bit|little|touch|lot) |slightly |much )?less|not (?:so|that|quite so) (?:much|far)"
+    r"^(?:but |and |now |no,? |hm+,? )*(?:(?:a (?:bit|little|touch|lot) |slightly |much )?less|not (?:so|that"
+    r"|quite so) (?:much|far)"
     r"|(?:that's |that is |it's )?too (?:much|far)|back (?:a bit|a little|off))(?: please)?$"
 )
 _SMALLER: Final = re.compile(r"\b(?:bit|little|touch|slightly|quite)\b")
@@ -218,11 +248,13 @@ _OTHER_WAY: Final = re.compile(
     r"^(?:no,? |now |and |in |to )*(?:the )?(?:other|opposite) (?:way|side|direction|one)(?: please| now| instead)?$"
 )
 _COMPARED: Final = re.compile(
-    r"^(?:but |and |now |no,? |ok(?:ay)?,? )*(?:even |a bit |a little |a lot |much |slightly |still |way |make (?:it|that) )*"
+    r"^(?:but |and |now |no,? |ok(?:ay)?,? )*(?:even |a bit |a little |a lot |much |slightly |still |way "
+    r"|make (?:it|that) )*"
     r"((?:higher|lower|straighter|wider|closer|deeper|further|farther|more|less)\b.*)$"
 )
 _PART: Final = re.compile(
-    r"\b(?:(?:left|right|both) )?(?:upper arm|forearm|arm|hand|elbow|knee|thigh|leg|foot|feet|shoulder|head|chin|upper body"
+    r"\b(?:(?:left|right|both) )?(?:upper arm|forearm|arm|hand|elbow|knee|thigh|leg|foot|feet|shoulder|head|chin"
+    r"|upper body"
     r"|torso|back|hips?)s?\b"
 )
 
@@ -385,7 +417,7 @@ def _unmet(now: Tensor, request: Request) -> bool:
 
 
 def _posture(now: Tensor, asked: Request, names: tuple[str, ...], rest: str) -> Edited:
-    """Another posture: legs, pelvis and spine begin anew from the starting pose that fits; arms and head stay as they are."""
+    """Another posture: legs, pelvis and spine begin anew from the starting pose that fits; arms and head stay."""
     body = choose_body(asked)
     quat = rot.matrot_to_quat(now)
     keep = [i for i, n in enumerate(BODY_JOINTS) if n in HEAD or n.split("_")[-1] in ARM]

@@ -158,7 +158,11 @@ _EVERYDAY_FILE: Final = "everyday.txt"
 def _everyday() -> Iterator[tuple[str, str]]:
     """Phrase pattern and statements, line by line of the table beside this file."""
     statements = ""
-    for line in (resources.files(__package__) / _EVERYDAY_FILE).read_text(encoding="utf-8").splitlines():
+    for line in (
+        (resources.files(__package__ or "chatpose_server.posecodes") / _EVERYDAY_FILE)
+        .read_text(encoding="utf-8")
+        .splitlines()
+    ):
         if line.startswith("#") or not line.strip():
             continue
         if not line[0].isspace():

@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import rotations as rot
 from ..skeleton import BODY_JOINTS, INDEX
 from . import limits, starts
-from .chains import joints_of
+from .chains import BALANCE, joints_of
 from .measure import BodyView, measure, measure_view, penetration
 from .vocabulary import INF, QUANTITIES, SIDES, SIGNED, Constraint, Request, read
 
@@ -38,6 +38,7 @@ _PATIENCE: Final = 2.5  # a wish that is further off than this is given up rathe
 _STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts less
 _FLOOR: Final = 0.5  # keeps directions that hardly matter from running away
 _FACES_BELOW: Final = 45.0  # degrees of the pelvis off the vertical; beyond, facing says little
+_SEED_MOVES: Final = 0.035  # radians, over a variable's stiffness: 12 degrees at a shoulder, 5 at the spine
 _CAP: Final = 4.0  # in choosing where to begin, one error counts at most this much
 
 
@@ -475,7 +476,15 @@ def _choose_starts(requests: Sequence[Request], first: int, tries: int, seed: in
             if seed is not None:
                 c = c + torch.rand(c.shape, generator=generator) * 0.3
             quat = options[torch.arange(len(options)), c.argmin(-1)]
+    if seed is not None:
+        quat = _moved(quat, torch.randn(len(quat), len(_ease()), generator=generator) * _ease())
     return quat, starts.body_plainness()[top]
+
+
+@functools.cache
+def _ease() -> Tensor:
+    """(n,) radians by which a seed moves each variable of a start: arms and head freely, legs and pelvis not at all."""
+    return _SEED_MOVES / _freedom().stiffness * _allowed(frozenset(BODY_JOINTS) - BALANCE)
 
 
 def _misfit(v: Tensor, lo: Tensor, hi: Tensor, weight: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ PLURALS: Final = {
 
 
 def plural(noun: str) -> str:
-    """"left hand" or "hand" -> "hands"."""
+    """ "left hand" or "hand" -> "hands"."""
     for s in SIDES:
         noun = noun.removeprefix(f"{s} ")
     return PLURALS.get(noun, noun + "s")
@@ -181,7 +181,7 @@ def _plural(code: str) -> str | None:
 
 
 def both_predicate(predicate: str, side: str) -> str:
-    """"on the left hip" -> "on the hips"."""
+    """ "on the left hip" -> "on the hips"."""
     before, found, noun = predicate.partition(f"the {side} ")
     return f"{before}the {plural(noun)}" if found else predicate
 
@@ -257,7 +257,7 @@ def _sentences(who: str, verb: str, own: str, how: Sequence[str], parts: Sequenc
 
 
 def _own(words: str, own: str) -> str:
-    """"on the left hip" -> "on her left hip", but "to the left" stays."""
+    """ "on the left hip" -> "on her left hip", but "to the left" stays."""
     return re.sub(r"\bthe (?=(?:left|right) (?!and\b|side\b|or\b)[a-z])", f"{own} ", words)
 
 

@@ -1,10 +1,10 @@
 """Where a search for a pose begins: standing, sitting, kneeling, lying... and where its arms are. Data only.
 
 Written by hand in degrees: ``joint: (x, y, z)`` is a rotation vector, except that shoulders (x) and hips (y) take the
-twist about the bone first and then the swing by the other two. Left sides only where a pose is symmetric; ``m`` makes the mirror image.
+twist about the bone first and then the swing by the other two. Left sides only where a pose is symmetric; ``m``
+makes the mirror image.
 """
 
-# ruff: noqa: E501 (a table of poses: one a line)
 from __future__ import annotations
 
 import functools
@@ -94,7 +94,8 @@ _LEG_OVER: Final[Table] = {
     "right_knee": (84, 0, 0),
 }  # fmt: skip
 _WARRIOR3: Final[Table] = {  # on the left leg, trunk and right leg level
-    "pelvis": (75, 0, 0), "left_hip": (-76, 0, -2), "right_hip": (8, 0, 0), "right_ankle": (20, 0, 0), "head": (-35, 0, 0),
+    "pelvis": (75, 0, 0), "left_hip": (-76, 0, -2), "right_hip": (8, 0, 0), "right_ankle": (20, 0, 0),
+    "head": (-35, 0, 0),
 }  # fmt: skip
 _PIGEON: Final[Table] = {
     "pelvis": (37, 0, 0), "spine1": (-9, 0, 0), "spine2": (-16, 0, 0), "left_hip": (-103, 60, -17),
@@ -111,7 +112,8 @@ _TREE: Final[Table] = {  # stands on the left, the right sole against the left t
     "right_ankle": (25, 0, 0),
 }  # fmt: skip
 _HEEL_BACK: Final[Table] = {  # stands on the left, the right heel at the seat
-    "left_hip": (0, 0, -3), "right_hip": (8, 0, 0), "right_knee": (138, 0, 0), "right_ankle": (35, 0, 0), "pelvis": (4, 0, 3),
+    "left_hip": (0, 0, -3), "right_hip": (8, 0, 0), "right_knee": (138, 0, 0), "right_ankle": (35, 0, 0),
+    "pelvis": (4, 0, 3),
 }  # fmt: skip
 _RUN: Final[Table] = {  # on the left toes, the right knee drives
     "pelvis": (10, 0, 0), "left_hip": (14, 0, 0), "left_knee": (22, 0, 0), "left_ankle": (25, 0, 0),
@@ -140,7 +142,8 @@ BODIES: Final[Mapping[str, Table]] = {
     "run_right": _m(_RUN),
     "warrior3_left": _WARRIOR3,
     "warrior3_right": _m(_WARRIOR3),
-    "half_squat": {"pelvis": (22, 0, 0), **_both({"left_hip": (-62, 12, 10), "left_knee": (66, 0, 0), "left_ankle": (-24, 0, -6)})},
+    "half_squat": {"pelvis": (22, 0, 0),
+                   **_both({"left_hip": (-62, 12, 10), "left_knee": (66, 0, 0), "left_ankle": (-24, 0, -6)})},
     "squat": {"pelvis": (28, 0, 0), "spine1": (12, 0, 0), "head": (-12, 0, 0),
               **_both({"left_hip": (-118, 22, 18), "left_knee": (125, 0, 0), "left_ankle": (-34, 0, 0)})},
     "bow": {"pelvis": (48, 0, 0), "spine1": (18, 0, 0), "spine2": (8, 0, 0), "spine3": (6, 0, 0),
@@ -156,7 +159,8 @@ BODIES: Final[Mapping[str, Table]] = {
     "sit_leg_over_right": _m(_LEG_OVER),
     "sit_figure_four_left": _FIGURE_FOUR,
     "sit_figure_four_right": _m(_FIGURE_FOUR),
-    "floor_legs_out": {"pelvis": (-10, 0, 0), "spine1": (3, 0, 0), **_both({"left_hip": (-82, 2, 5), "left_knee": (6, 0, 0)})},
+    "floor_legs_out": {"pelvis": (-10, 0, 0), "spine1": (3, 0, 0),
+                       **_both({"left_hip": (-82, 2, 5), "left_knee": (6, 0, 0)})},
     "floor_knees_up": {"pelvis": (-23, 0, 0), "spine1": (4, 0, 0), "spine2": (10, 0, 0),
                        **_both({"left_hip": (-120, 2, 3), "left_knee": (111, 0, 0), "left_ankle": (19, 0, 0)})},
     "floor_crossed": {"pelvis": (-7, 0, 0), "spine1": (2, 0, 0), "left_hip": (-86, 102, 46), "left_knee": (115, 0, 0),
@@ -171,28 +175,35 @@ BODIES: Final[Mapping[str, Table]] = {
               **_both({"left_hip": (-122, 4, 8), "left_knee": (146, 0, 0), "left_ankle": (48, 0, 0)})},
     "all_fours": {"pelvis": (69, 0, 0), "head": (-20, 0, 0), "neck": (-10, 0, 0),
                   **_both({"left_hip": (-75, 0, 2), "left_knee": (94, 0, 0), "left_ankle": (45, 0, 0)})},
-    "plank": {"pelvis": (67, 0, 0), "head": (-20, 0, 0), **_both({"left_hip": (2, 0, 0), "left_ankle": (-18, 0, 0), "left_foot": (-52, 0, 0)})},
+    "plank": {"pelvis": (67, 0, 0), "head": (-20, 0, 0),
+              **_both({"left_hip": (2, 0, 0), "left_ankle": (-18, 0, 0), "left_foot": (-52, 0, 0)})},
     "dog": {"pelvis": (128, 0, 0), **_both({"left_hip": (-88, 0, 2), "left_ankle": (-28, 0, 0)})},
     "side_plank_left": {"pelvis": (0, 0, -66), "right_ankle": (0, 0, -12)},
     "side_plank_right": _m({"pelvis": (0, 0, -66), "right_ankle": (0, 0, -12)}),
-    "crab": {"pelvis": (-70, 0, 0), **_both({"left_hip": (-35, 0, 4), "left_knee": (98, 0, 0), "left_ankle": (-8, 0, 0)})},
-    "bridge": {"pelvis": (-112, 0, 0), "spine1": (-20, 0, 0), "spine2": (-16, 0, 0), "spine3": (-12, 0, 0), "head": (-35, 0, 0),
+    "crab": {"pelvis": (-70, 0, 0),
+             **_both({"left_hip": (-35, 0, 4), "left_knee": (98, 0, 0), "left_ankle": (-8, 0, 0)})},
+    "bridge": {"pelvis": (-112, 0, 0), "spine1": (-20, 0, 0), "spine2": (-16, 0, 0), "spine3": (-12, 0, 0),
+               "head": (-35, 0, 0),
                **_both({"left_hip": (22, 0, 4), "left_knee": (95, 0, 0), "left_ankle": (-5, 0, 0)})},
     "glute_bridge": {"pelvis": (-116, 0, 0), "neck": (30, 0, 0), "head": (12, 0, 0),
                      **_both({"left_hip": (6, 0, 3), "left_knee": (100, 0, 0)})},
     "back": {"pelvis": (-90, 0, 0), **_both({"left_hip": (-2, 4, 6), "left_ankle": (25, 0, 0)})},
-    "back_knees_up": {"pelvis": (-90, 0, 0), **_both({"left_hip": (-52, 0, 4), "left_knee": (100, 0, 0), "left_ankle": (20, 0, 0)})},
+    "back_knees_up": {"pelvis": (-90, 0, 0),
+                      **_both({"left_hip": (-52, 0, 4), "left_knee": (100, 0, 0), "left_ankle": (20, 0, 0)})},
     "back_legs_up": {"pelvis": (-90, 0, 0), **_both({"left_hip": (-90, 0, 2), "left_knee": (8, 0, 0)})},
     "front": {"pelvis": (90, 0, 0), "head": (-6, 30, 0), **_both({"left_hip": (2, 4, 6), "left_ankle": (48, 0, 0)})},
-    "cobra": {"pelvis": (76, 0, 0), "spine1": (-22, 0, 0), "spine2": (-16, 0, 0), "spine3": (-14, 0, 0), "head": (-28, 0, 0),
+    "cobra": {"pelvis": (76, 0, 0), "spine1": (-22, 0, 0), "spine2": (-16, 0, 0), "spine3": (-14, 0, 0),
+              "head": (-28, 0, 0),
               **_both({"left_hip": (12, 0, 3), "left_ankle": (48, 0, 0)})},
     "side_left": _SIDE,
     "side_right": _m(_SIDE),
     "pigeon_left": _PIGEON,
     "pigeon_right": _m(_PIGEON),
-    "handstand": {"pelvis": (178, 0, 0), "neck": (-15, 0, 0), "head": (-20, 0, 0), **_both({"left_hip": (0, 0, 2), "left_ankle": (35, 0, 0)})},
+    "handstand": {"pelvis": (178, 0, 0), "neck": (-15, 0, 0), "head": (-20, 0, 0),
+                  **_both({"left_hip": (0, 0, 2), "left_ankle": (35, 0, 0)})},
     "shoulder_stand": {"pelvis": (-160, 0, 0), "spine1": (14, 0, 0), "spine2": (10, 0, 0), "spine3": (15, 0, 0),
-                       "neck": (30, 0, 0), "head": (38, 0, 0), **_both({"left_hip": (-10, 0, 2), "left_ankle": (30, 0, 0)})},
+                       "neck": (30, 0, 0), "head": (38, 0, 0),
+                       **_both({"left_hip": (-10, 0, 2), "left_ankle": (30, 0, 0)})},
     "tuck_jump": {"pelvis": (12, 0, 0), "spine1": (15, 0, 0),
                   **_both({"left_hip": (-100, 4, 8), "left_knee": (110, 0, 0), "left_ankle": (35, 0, 0)})},
     "star_jump": _both({"left_hip": (0, 6, 35), "left_ankle": (32, 0, 0)}),
@@ -234,7 +245,8 @@ def arm_quats() -> Tensor:
 
 
 _ODD: Final = {
-    "tree_left": 0.5, "tree_right": 0.5, "heel_back_left": 0.5, "heel_back_right": 0.5, "run_left": 0.3, "run_right": 0.3,
+    "tree_left": 0.5, "tree_right": 0.5, "heel_back_left": 0.5, "heel_back_right": 0.5, "run_left": 0.3,
+    "run_right": 0.3,
     "warrior3_left": 0.8, "warrior3_right": 0.8, "fold": 0.5, "bow": 0.3, "lean_back": 0.4, "dog": 0.6, "crab": 0.6,
     "bridge": 0.8, "glute_bridge": 0.6, "side_plank_left": 0.7, "side_plank_right": 0.7, "pigeon_left": 0.8,
     "pigeon_right": 0.8, "handstand": 0.6, "shoulder_stand": 0.8, "tuck_jump": 0.6, "star_jump": 0.5, "leap": 0.6,

@@ -673,7 +673,8 @@ def _posture(name: str, terms: Iterable[_Range], predicates: Iterable[str], comm
 
 _posture("standing", [("pelvis.height", 0.74, 1.1), _FEET], ["standing", "on their feet"], ["stand up"])
 _posture("standing_straight",
-         [("pelvis.height", 0.86, 1.1), _FEET, ("trunk.up", 0, 12), ("left_knee", 160, 181), ("right_knee", 160, 181)],
+         [("pelvis.height", 0.86, 1.1), ("left_foot@ground", -INF, 0.035), ("right_foot@ground", -INF, 0.035),
+          ("trunk.up", 0, 12), ("left_knee", 160, 181), ("right_knee", 160, 181)],
          ["standing straight", "standing upright"], ["stand straight"])  # fmt: skip
 for _s, _o, _sg in (("left", "right", 1), ("right", "left", -1)):
     _lo, _hi = sorted((_sg * 0.6, _sg * 1.6))
