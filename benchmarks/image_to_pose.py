@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from chatpose_server.body.preview import draw_body
 from chatpose_server.models.store import cache_dir
 from chatpose_server.skeleton import BODY_JOINTS, INDEX, PARENTS
 from chatpose_server.vision import NAMES, Found, Landmarks, Pyramid, find_people, solve
+from chatpose_server.vision.hands import find_hands
 from pictures import scenes
 from pictures.camera import Camera
 from pictures.metrics import Error, aligned, compare, joints_in_camera, mean_distance
@@ -175,7 +175,10 @@ def judge(entry: dict[str, Any], folder: Path, truth: Truth, drag: bool) -> tupl
         return row, None
     row.off_px = off(person, true, camera)
     start = time.perf_counter()
-    found = solve(person, picture.width, picture.height)
+    hands = find_hands(picture, person)
+    row.seconds["hands"] = time.perf_counter() - start
+    start = time.perf_counter()
+    found = solve(person, picture.width, picture.height, hands=hands)
     row.seconds["fit"] = time.perf_counter() - start
     row.seconds["whole"] = sum(row.seconds.values())
     row.error = error_of(found, entry, truth)
@@ -189,7 +192,7 @@ def judge(entry: dict[str, Any], folder: Path, truth: Truth, drag: bool) -> tupl
     if drag:
         put = worst(found, true, camera)
         start = time.perf_counter()
-        again = solve(person, picture.width, picture.height, corrections=put)
+        again = solve(person, picture.width, picture.height, corrections=put, hands=hands)
         row.seconds["drag"] = time.perf_counter() - start
         row.dragged = error_of(again, entry, truth)
     return row, found
@@ -261,7 +264,7 @@ def report(rows: Sequence[Row]) -> str:
         f"The 12 joints of the limbs, aligned, clean pictures: the network's own landmarks {network:.0f} mm, "
         f"after the fit {fitted:.0f} mm."
     )
-    stages = ("read", "find", "fit", "whole", "drag")
+    stages = ("read", "find", "hands", "fit", "whole", "drag")
     spent = {s: [r.seconds[s] for r in rows if s in r.seconds] for s in stages}
     middle = ", ".join(f"{s} {1000 * np.median(v):.0f}" for s, v in spent.items() if v)
     parts.append(
@@ -313,7 +316,7 @@ def main() -> None:
     parser.add_argument("--no-drag", action="store_true", help="leave the corrections out: half the time")
     parser.add_argument("--write", action="store_true", help="into RESULTS.md even if not all pictures were judged")
     args = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(1)  # a fit is many small steps: a second thread only waits
     whole = args.write or args.limit >= scenes.POSES * scenes.CAMERAS
     render(args.folder, blender_python(args.python), args.limit)
     truth, results, rows = Truth(args.folder), Results(args.folder, not args.no_drag), []
