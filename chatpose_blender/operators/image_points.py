@@ -32,6 +32,11 @@ _LEFT, _RIGHT, _MIDDLE = (0.25, 0.7, 1.0), (1.0, 0.55, 0.2), (1.0, 1.0, 1.0)
 _PLACED: Final = (0.4, 1.0, 0.4)
 _RIM: Final = (0.05, 0.05, 0.05, 0.9)
 _MARGIN: Final = 12.0
+_SHOWN_BY: Final = {
+    "UI": "show_region_ui", "TOOLS": "show_region_toolbar", "HEADER": "show_region_header",
+    "TOOL_HEADER": "show_region_tool_header", "ASSET_SHELF": "show_region_asset_shelf",
+}  # fmt: skip
+"""What of a space shows a region that lies over the window's; hidden ones keep their size."""
 _NAVIGATION: Final = frozenset(
     {"MIDDLEMOUSE", "WHEELUPMOUSE", "WHEELDOWNMOUSE", "WHEELINMOUSE", "WHEELOUTMOUSE", "TRACKPADPAN", "TRACKPADZOOM",
      "MOUSEROTATE", "MOUSESMARTZOOM", "NDOF_MOTION", "HOME", "N"}
@@ -107,7 +112,7 @@ def find_canvas(context: bpy.types.Context, image: bpy.types.Image) -> Canvas | 
     areas = sorted(context.window.screen.areas, key=lambda area: area.width * area.height, reverse=True)
     views = [area for area in areas if area.type == "VIEW_3D"]
     for area in (area for area in areas if area.type == "IMAGE_EDITOR"):
-        area.spaces.active.image = image
+        _show_in(context, area, image)
         return Canvas(area, _window_of(area), area.type)
     for area in views:
         camera = _camera_of(area.spaces.active)
@@ -116,6 +121,14 @@ def find_canvas(context: bpy.types.Context, image: bpy.types.Image) -> Canvas | 
         if any(each.image == image and each.show_background_image for each in backgrounds):
             return Canvas(area, _window_of(area), area.type)
     return Canvas(views[0], _window_of(views[0]), "VIEW_3D", inset=True) if views else None
+
+
+def _show_in(context: bpy.types.Context, area: bpy.types.Area, image: bpy.types.Image) -> None:
+    """The picture in an Image Editor, whole if it was not there before."""
+    if area.spaces.active.image != image:
+        area.spaces.active.image = image
+        with context.temp_override(area=area, region=_window_of(area)):
+            bpy.ops.image.view_all(fit_view=True)
 
 
 def _window_of(area: bpy.types.Area) -> bpy.types.Region:
@@ -306,9 +319,8 @@ def _is_over(canvas: Canvas, event: bpy.types.Event) -> bool:
     def inside(region: bpy.types.Region) -> bool:
         return 0 <= event.mouse_x - region.x < region.width and 0 <= event.mouse_y - region.y < region.height
 
-    over = [
-        region for region in canvas.area.regions if region.type != "WINDOW" and min(region.width, region.height) > 1
-    ]
+    space = canvas.area.spaces.active
+    over = [each for each in canvas.area.regions if getattr(space, _SHOWN_BY.get(each.type, ""), False)]
     return inside(canvas.region) and not any(inside(region) for region in over)
 
 

@@ -45,7 +45,7 @@ def open_panel():
     """The tab with the picture's panel alone, and open: the window is lower than all panels together."""
     panel = bpy.types.CHATPOSE_PT_picture
     for name in dir(bpy.types):
-        if name.startswith("CHATPOSE_PT_") and getattr(bpy.types, name).bl_parent_id == "CHATPOSE_PT_main":
+        if name.startswith("CHATPOSE_PT_") and getattr(getattr(bpy.types, name), "bl_parent_id", ""):
             bpy.utils.unregister_class(getattr(bpy.types, name))
     panel.bl_options = set()
     bpy.utils.register_class(panel)
