@@ -1,6 +1,6 @@
 """Correct Points: the points that were seen, drawn over the picture and dragged with the mouse.
 
-In an Image Editor where one is open, over the camera view where it shows the picture, else over the left half of the
+In an Image Editor where one is open, over the camera view where it shows the picture, else over the left of the
 viewport. Every point that is let go of is asked about at once; the character follows.
 """
 
@@ -32,6 +32,7 @@ _LEFT, _RIGHT, _MIDDLE = (0.25, 0.7, 1.0), (1.0, 0.55, 0.2), (1.0, 1.0, 1.0)
 _PLACED: Final = (0.4, 1.0, 0.4)
 _RIM: Final = (0.05, 0.05, 0.05, 0.9)
 _MARGIN: Final = 12.0
+_INSET: Final = 0.4  # of the viewport's width: the body, in its middle, stays in sight
 _SHOWN_BY: Final = {
     "UI": "show_region_ui", "TOOLS": "show_region_toolbar", "HEADER": "show_region_header",
     "TOOL_HEADER": "show_region_tool_header", "ASSET_SHELF": "show_region_asset_shelf",
@@ -86,7 +87,7 @@ class Canvas:
         if self.inset:
             scale = bpy.context.preferences.system.ui_scale
             air = _MARGIN * scale
-            return fitted(Sheet(air, air, self.region.width / 2 - 2 * air, self.region.height - 6 * air), size)
+            return fitted(Sheet(air, air, self.region.width * _INSET - 2 * air, self.region.height - 6 * air), size)
         return _camera_sheet(self.area.spaces.active, self.region, size)
 
 
@@ -416,13 +417,12 @@ def _disc(at: Vector, radius: float, colour: tuple[float, ...], corners: int = 2
 
 
 def _label(at: Vector, text: str, scale: float) -> None:
+    """White with a dark rim: it may lie on anything."""
     blf.size(0, 12 * scale)
-    blf.color(0, 1, 1, 1, 1)
-    blf.enable(0, blf.SHADOW)
-    blf.shadow(0, 3, 0, 0, 0, 1)
-    blf.position(0, at.x, at.y, 0)
-    blf.draw(0, text)
-    blf.disable(0, blf.SHADOW)
+    for dx, dy in ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 0)):
+        blf.color(0, *(_MIDDLE if dx == 0 else _RIM[:3]), 1.0)
+        blf.position(0, at.x + dx * scale, at.y + dy * scale, 0)
+        blf.draw(0, text)
 
 
 CLASSES = (CHATPOSE_OT_correct_points, CHATPOSE_OT_correct_end)
