@@ -498,7 +498,8 @@ def scrub(text: str, token: str = "") -> str:
     home = str(Path.home())
     if len(home) > 3:  # not "/"
         text = text.replace(home, "~").replace(home.replace("\\", "\\\\"), "~").replace(Path.home().as_posix(), "~")
-    text = re.sub(r"(?i)([\\/](?:home|users)[\\/]+)[^\\/\s\"']+", r"\1<user>", text)
+    # A name may hold spaces where a separator follows it; too much taken away is better than too little.
+    text = re.sub(r"(?i)([\\/](?:home|users)[\\/]+)(?:[^\\/\"'\n]+(?=[\\/])|[^\\/\s\"']+)", r"\1<user>", text)
     return re.sub(r"(?i)(bearer\s+)\S+", r"\1<token>", text)
 
 
