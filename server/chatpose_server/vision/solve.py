@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,7 +49,8 @@ def solve(
     ``hands``: those of this person that could be read; only their fingers are spoken for.
     """
     seen = seen_of(person, width, height, focal_px, corrections or {}, hands)
-    fitted = fit(seen, embedded_prior("vposer"))
+    with _one_thread():
+        fitted = fit(seen, embedded_prior("vposer"))
     score = float(seen.trust[: len(NAMES)].clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
     pose, camera = stand(fitted, seen, score)
     fingers = {name: quat for hand in hands for name, quat in finger_quats(hand).items()}
@@ -60,6 +62,17 @@ def solve(
     for name in corrections or {}:
         points[name] = (*points[name][:2], 1.0)
     return Found(pose, camera, points, fitted)
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Thousands of small steps: several threads would only wait for each other, on a busy machine for half a minute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seen_of(
