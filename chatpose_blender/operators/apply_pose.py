@@ -116,9 +116,12 @@ class CHATPOSE_OT_key_pose(OnCharacter, bpy.types.Operator):
         armature = targets.target(context)
         bones = tuple(dict.fromkeys(bone for owned in posing.bones_by_joint(armature).values() for bone in owned))
         try:
-            insert_keys(context, armature, bones)
+            count = insert_keys(context, armature, bones)
         except keyframes.KeyframeError as error:
             self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        if not count:
+            self.report({"WARNING"}, "The active keying set holds nothing of this pose, so nothing was keyed")
             return {"CANCELLED"}
         self.report({"INFO"}, f"Keyed {len(bones)} bones at frame {context.scene.frame_current}")
         return {"FINISHED"}
@@ -126,8 +129,9 @@ class CHATPOSE_OT_key_pose(OnCharacter, bpy.types.Operator):
 
 def insert_keys(
     context: bpy.types.Context, armature: bpy.types.Object, bones: Iterable[str], *, automatic: bool = False
-) -> None:
-    """Keys bones at the current frame: rotation in their own mode, and location for the bone that carries the body.
+) -> int:
+    """Keys bones at the current frame: rotation in their own mode, and location for the bone that carries the body; ->
+    how many curves.
 
     Only what the active keying set holds, and ``automatic`` what auto-key is set to. Raises KeyframeError, as for an
     action that is linked from another file.
@@ -136,7 +140,7 @@ def insert_keys(
     names = tuple(bones)
     moved = [mover] if mover in names else []
     allowed = keying.wanted(context, armature, automatic=automatic)
-    keyframes.write_present(armature, context.scene.frame_current, names, moved, allowed)
+    return keyframes.write_present(armature, context.scene.frame_current, names, moved, allowed)
 
 
 def key_switches(context: bpy.types.Context, armature: bpy.types.Object, switched: Iterable[tuple[str, str]]) -> None:
