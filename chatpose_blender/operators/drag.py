@@ -88,6 +88,8 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
         drag: Drag | None = session.current.drag
         if drag is None or drag.target.find() is None:  # undone, another file, or the rig was deleted
             return self._finish(context, keep=False, restore=False)
+        if context.mode not in {"OBJECT", "POSE"}:  # by a button of another editor: bones are no longer to be posed
+            return self._finish(context, keep=False)
         if event.type == "TIMER":
             return self._on_timer(context, drag)
         view = _view_under(context, event)
