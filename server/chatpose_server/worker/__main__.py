@@ -59,7 +59,7 @@ class Worker:
         self._requests = requests
         self._answers = answers
         self._loader = loader
-        self._outgoing: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._cancelled: dict[int, threading.Event] = {}  # by the number of a call that runs
 
     def run(self) -> None:
@@ -91,14 +91,13 @@ class Worker:
 
     def send(self, **message: Any) -> None:
         """Puts a message in line; never waits."""
-        self._outgoing.put(message)
+        self._outgoing.put(frames.packed(message))
 
     def _write(self) -> None:
-        while (message := self._outgoing.get()) is not None:
-            try:
-                frames.write(self._answers, message)
-            except OSError:
-                return  # the server has gone; so will we, when the input ends
+        with contextlib.suppress(OSError):  # the server has gone; so will we, when the input ends
+            while True:
+                self._answers.write(self._outgoing.get())
+                self._answers.flush()
 
     def _introduce(self, tasks: InProcess) -> None:
         """What can be done here; imports every room, which takes seconds."""

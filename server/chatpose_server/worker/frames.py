@@ -30,13 +30,12 @@ class FrameError(RuntimeError):
     """What came through the pipe is not one of our messages."""
 
 
-def write(stream: BinaryIO, message: Message) -> None:
-    """Sends one message whole. Raises OSError where nobody reads any more."""
+def packed(message: Message) -> bytes:
+    """One message, ready to be written. Raises TypeError for what may not cross."""
     raw: list[bytes] = []
     text = json.dumps({key: _plain(value, raw) for key, value in message.items()}, separators=(",", ":")).encode()
     head = _HEAD.pack(len(text), len(raw)) + b"".join(_SIZE.pack(len(part)) for part in raw)
-    stream.write(b"".join((head, text, *raw)))
-    stream.flush()
+    return b"".join((head, text, *raw))
 
 
 def read(stream: BinaryIO) -> Message | None:
@@ -63,10 +62,7 @@ def read(stream: BinaryIO) -> Message | None:
 
 def copied(value: Any) -> Any:
     """The value as it arrives on the other side."""
-    pipe = io.BytesIO()
-    write(pipe, {"value": value})
-    pipe.seek(0)
-    return (read(pipe) or {})["value"]
+    return (read(io.BytesIO(packed({"value": value}))) or {})["value"]
 
 
 def _whole(data: bytes, size: int) -> bytes:

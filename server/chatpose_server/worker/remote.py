@@ -70,7 +70,7 @@ class _Process:
         self.ending = False  # we want it to end
         self._heard = heard
         self._numbers = itertools.count()
-        self._outgoing: queue.SimpleQueue[frames.Message | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.last_words: collections.deque[str] = collections.deque(maxlen=60)
         window = {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
         self.popen = subprocess.Popen(
@@ -86,13 +86,14 @@ class _Process:
 
     def send(self, **message: Any) -> None:
         """Puts a message in line; never waits, however busy or hung the worker is."""
-        self._outgoing.put(message)
+        self._outgoing.put(frames.packed(message))
 
     def begin(self, request: PoseRequest | TaskRequest) -> tuple[int, _Call]:
         """Sends a request; its answers come into the call's inbox."""
         number, call = next(self._numbers), _Call()
+        message = frames.packed({"op": "answer", "id": number, "request": request})
         self.calls[number] = call
-        self.send(op="answer", id=number, request=request)
+        self._outgoing.put(message)
         return number, call
 
     def kill(self) -> None:
@@ -114,7 +115,8 @@ class _Process:
         assert self.popen.stdin is not None
         with suppress(OSError), self.popen.stdin as pipe:  # a worker that is dead: _read sees that too
             while (message := self._outgoing.get()) is not None:
-                frames.write(cast(Any, pipe), message)
+                pipe.write(message)
+                pipe.flush()
 
     def _read(self) -> None:
         assert self.popen.stdout is not None
