@@ -95,7 +95,8 @@ def main():
         there.close()
     (slim, slim_mb), (fat, fat_mb) = opening(""), opening("import torch")
     body = [
-        "`.venv/bin/python benchmarks/server_worker.py` (machine shared with other work)",
+        f"`.venv/bin/python benchmarks/server_worker.py`; {os.getloadavg()[0]:.0f} processes wanted the machine's"
+        f" {os.cpu_count()} cores: the times are mostly waiting, the CPU is what the work takes.",
         "",
         "| milliseconds a job, median (95 %) | in one process | with the worker | CPU, one process | CPU, both |",
         "|---|---|---|---|---|",
