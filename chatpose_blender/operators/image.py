@@ -74,8 +74,14 @@ class CHATPOSE_OT_picture_drop(bpy.types.Operator):
         if image is None:
             return {"CANCELLED"}
         use(context, image)
-        if image.source != "MOVIE" and bpy.ops.chatpose.pose_from_picture.poll():
-            bpy.ops.chatpose.pose_from_picture()
+        if image.source != "MOVIE":
+            from .image_pose import CHATPOSE_OT_pose_from_picture
+
+            reason = CHATPOSE_OT_pose_from_picture.refusal(context)
+            if reason:  # the picture is there all the same
+                refuse(self, f"{reason}.")
+            else:
+                bpy.ops.chatpose.pose_from_picture()
         return {"FINISHED"}
 
 

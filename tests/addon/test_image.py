@@ -290,6 +290,16 @@ def test_a_drop_onto_the_viewport_poses_at_once(desk, tmp_path, settle):
     assert _settings().image.name == "a.png" and _angle() == 0.5
 
 
+def test_a_drop_that_cannot_be_posed_yet_says_why(desk, photo, settle):
+    desk.hold = threading.Event()
+    bpy.ops.chatpose.pose_from_picture()
+    settle(lambda: session.current.work is not None and session.current.work.stage == "Thinking")
+    assert bpy.ops.chatpose.picture_drop(filepath=str(photo)) == {"FINISHED"}
+    assert session.current.problem.sentence == "Another answer is on its way: wait for it or cancel it."
+    desk.hold.set()
+    settle()
+
+
 def test_what_the_file_handler_takes():
     handler = image_operators.CHATPOSE_FH_picture
     endings = handler.bl_file_extensions.split(";")
