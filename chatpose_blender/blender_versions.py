@@ -27,6 +27,13 @@ def select(pose_bone: "bpy.types.PoseBone", state: bool) -> None:
         pose_bone.bone.select = state
 
 
+def image_shader() -> str:
+    """The built-in shader that draws an image with the colours it has: from 5.0 on, textures are in scene linear."""
+    import bpy
+
+    return "IMAGE_SCENE_LINEAR_TO_REC709_SRGB" if bpy.app.version >= (5, 0) else "IMAGE"
+
+
 # -- animation: three generations ------------------------------------------------------------------------------------
 # 4.2, 4.3: Action.fcurves. 4.4, 4.5: slots, layers and channelbags, with Action.fcurves as an old view. From 5.0 on:
 # channelbags only.

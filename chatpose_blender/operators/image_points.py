@@ -17,7 +17,7 @@ from bpy_extras import view3d_utils
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
-from .. import preferences, seen, session
+from .. import blender_versions, preferences, seen, session
 from ..correcting import BONES, Correction
 from . import targets
 from .image import settings_of
@@ -386,7 +386,7 @@ def _picture(image: bpy.types.Image | None, sheet: Sheet) -> None:
     if image is None:
         return
     left, low, right, high = sheet.x, sheet.y, sheet.x + sheet.width, sheet.y + sheet.height
-    shader = gpu.shader.from_builtin("IMAGE")
+    shader = gpu.shader.from_builtin(blender_versions.image_shader())
     corners = {
         "pos": ((left, low), (right, low), (right, high), (left, high)),
         "texCoord": ((0, 0), (1, 0), (1, 1), (0, 1)),
