@@ -60,8 +60,8 @@ def begin():
     space.region_3d.view_location = (0.0, 0.0, 0.85)
     space.region_3d.view_rotation = FRONT.to_quaternion()
     space.region_3d.view_distance = 3.6
+    only("CHATPOSE_PT_conversation")  # before the tab is drawn once: Blender remembers which panels were closed
     region = yield from gui.open_sidebar("ChatPose")
-    only("CHATPOSE_PT_conversation")
     yield from press(region, "chatpose.add_body(")
     yield from gui.wait_for(rig, "the body after Add SMPL-X Body")
     return region, (area.x + area.width // 4, area.y + area.height // 2)
