@@ -10,7 +10,7 @@ from chatpose_server import engine
 from chatpose_server.pose import Pose, load_npz, save_npz
 from PIL import Image
 
-from .fakes import TEXT, FakeModel, unrefined
+from .fakes import TEXT, FakeModel
 
 POSE = Pose({"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": (0.7071068, 0.7071068, 0.0, 0.0)}, (0.0, 1.0, 0.0))
 
@@ -58,11 +58,16 @@ def test_out_writes_what_describe_and_others_read(run, tmp_path, name):
     assert len(poses) == 2 and poses[0].joints["left_knee"]
 
 
-def test_an_image(run, tmp_path, request):
-    request.addfinalizer(unrefined())  # nobody is in this picture
+def test_an_image_for_a_model_that_looks_at_it(run, tmp_path):
     Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
-    assert run("pose", "--image", tmp_path / "a.png")[0] == 0
+    assert run("pose", "--model", "brought along", "--image", tmp_path / "a.png")[0] == 0
     assert run.model.seen[-1].image.size == (20, 10)
+
+
+def test_an_image_without_anybody_in_it(run, tmp_path):
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    status, out, err = run("pose", "--image", tmp_path / "a.png")
+    assert (status, out) == (2, "") and "No person was found" in err
 
 
 def test_batch_is_one_line_each_in_order_and_a_bad_one_stops_nothing(run, tmp_path):
