@@ -113,9 +113,7 @@ def new_curve(
     return curve
 
 
-def pose_holder(
-    action: "bpy.types.Action", ob: "bpy.types.Object"
-) -> "bpy.types.Action | bpy.types.ActionChannelbag":
+def pose_holder(action: "bpy.types.Action", ob: "bpy.types.Object") -> "bpy.types.Action | bpy.types.ActionChannelbag":
     """What holds a new pose asset's curves: one slot for objects, in one layer; the action itself before 4.4."""
     if not has_slots():
         action.id_root = "OBJECT"

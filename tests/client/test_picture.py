@@ -112,7 +112,7 @@ def test_what_cannot_be_used_is_one_sentence(tmp_path, name, data, says):
 
 
 def test_a_file_that_is_gone(tmp_path):
-    with pytest.raises(PictureError, match="'none.png' cannot be read: No such file"):
+    with pytest.raises(PictureError, match=r"'none\.png' cannot be read: No such file"):
         picture.from_file(tmp_path / "none.png", _never)
 
 
