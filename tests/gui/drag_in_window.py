@@ -19,7 +19,7 @@ MODULE = "bl_ext.user_default.chatpose"
 FRONT = Euler((math.radians(80), 0, math.radians(25)))
 WAY = Vector((-0.25, -0.3, 0.45))  # metres that the left hand is dragged, in front of the chest
 STEPS = 12
-FRAMES = 400  # of a motion that is keyed over several ticks
+FRAMES = 1500  # of a motion that is keyed over several ticks: over a second on any machine, time to press Esc
 
 
 def rig():
@@ -80,7 +80,7 @@ def keyed_over_ticks(session, over_view):
     yield from gui.wait_for(lambda: not running(), "the end of keying")
     after_esc = keyed_frames()
     running = yield from load()
-    yield from gui.wait_for(lambda: not running() and keyed_frames() == FRAMES, "all keys")
+    yield from gui.wait_for(lambda: not running() and keyed_frames() == FRAMES, "all keys", limit=90)
     gui.shot("keyed.png")
     yield from gui.key("Z", *over_view, ctrl=True)
     yield 0.3
