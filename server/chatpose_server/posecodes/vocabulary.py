@@ -833,6 +833,7 @@ def read(text: str) -> Request:
 
 
 _TRUNK_DIRECTION: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean"})
+_LEAN_ROOM: Final = 15.0  # degrees that a posture's own limit must leave a lean that is said
 
 
 def _settled(constraints: list[Constraint]) -> tuple[Constraint, ...]:
@@ -842,9 +843,12 @@ def _settled(constraints: list[Constraint]) -> tuple[Constraint, ...]:
     kept: list[Constraint] = []
     for c in constraints:
         if c.source in POSTURES:
-            if c.quantity == "trunk.up" and trunk_said and c.lo <= 0:
-                continue
             if any(o.quantity == c.quantity and (o.lo >= c.hi or o.hi <= c.lo) for o in said):
+                continue
+            if c.quantity == "trunk.up" and trunk_said and c.lo <= 0:
+                if any(o.quantity in _TRUNK_DIRECTION and o.lo >= c.hi - _LEAN_ROOM for o in said):
+                    continue
+                kept.append(replace(c, asked=False))  # leaning as said, but not until the posture is another one
                 continue
         kept.append(c)
     return tuple(kept)
