@@ -1,4 +1,4 @@
-"""Every text of the interface in every language that is shipped. That Blender shows them is tested in its window."""
+"""Every text of the interface in every language that is shipped."""
 
 from __future__ import annotations
 

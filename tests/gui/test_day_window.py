@@ -66,9 +66,6 @@ def test_a_chat(blender: Blender) -> None:
 
 @pytest.mark.skip(reason="redo panel, asset, library, storyboard and Rigify in a window: not yet seen to pass")
 def test_the_other_tools(blender: Blender) -> None:
-    locale = blender.out / "blender_user" / "datafiles" / "locale"  # Debian's packages are unpacked without languages
-    locale.mkdir(parents=True, exist_ok=True)
-    (locale / "languages").write_text("0:Automatic (Automatic):DEFAULT\n5:German (Deutsch):de_DE\n", encoding="utf-8")
     seen, tasks = _run(
         blender,
         "tools",
@@ -89,4 +86,3 @@ def test_the_other_tools(blender: Blender) -> None:
     assert seen["keys"] == [1, 20]
     assert seen["rigify"] > 20, "the Rigify character's arm did not move"
     assert seen["rigify_said"] == ["raise the left arm", "Up it goes."]
-    assert seen["german"] == "Pose beschreiben"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The desk's other buttons in Blender's real window: redo panel (F9), asset, library, storyboard, a Rigify character,
-another language. Run by test_day_window.py against a scripted server. Writes OUT/tools.json and pictures.
+"""The desk's other buttons in Blender's real window: redo panel (F9), asset, library, storyboard, a Rigify character.
+Run by test_day_window.py against a scripted server. Writes OUT/tools.json and pictures.
 """
 
 import json
@@ -109,11 +109,6 @@ def test():
     seen["rigify_said"] = said()
     gui.shot("rigify.png")
 
-    # the same in German
-    view = bpy.context.preferences.view
-    view.language, view.use_translate_interface = "de_DE", True
-    seen["german"] = bpy.app.translations.pgettext("Describe Pose", "Operator")
-    gui.shot("german.png")
     (gui.OUT / "tools.json").write_text(json.dumps(seen), encoding="utf-8")
 
 
