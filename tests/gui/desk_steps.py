@@ -26,9 +26,9 @@ def rig():
 
 
 def arm(side="left"):
-    """How far the arm is raised, in radians."""
-    w, *_, z = rig().pose.bones[f"{side}_shoulder"].rotation_quaternion
-    return round(2 * math.atan2(abs(z), w), 3)
+    """How far the arm is turned from its rest, in radians."""
+    w, *axis = rig().pose.bones[f"{side}_shoulder"].rotation_quaternion
+    return round(2 * math.atan2(math.hypot(*axis), abs(w)), 3)
 
 
 def said():
