@@ -139,7 +139,7 @@ class CaptionPairs:
                     matrot[i] = base[i]
                     text = f"{rng.choice(captions.PEOPLE)} standing"
                 else:
-                    text = self._unjudged(lambda s=said: captions.caption(s, rng), rng)
+                    text = self._unjudged(functools.partial(captions.caption, said, rng), rng)
                 for name in said:
                     codes[i, self._at[name]] = 1.0
             if not text:  # plain chat, or a pose of which nothing may be said

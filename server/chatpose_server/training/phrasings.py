@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from ..posecodes.vocabulary import POSECODES, mirror_words
@@ -243,7 +243,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 @functools.cache
 def _singles() -> dict[str, str]:
-    text = (files(__package__) / "phrasings.txt").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("phrasings.txt").read_text(encoding="utf-8")
     rows = [row.partition(" | ") for row in text.splitlines() if row and not row.startswith("#")]
     return {name: said for name, _, said in rows}
 
