@@ -22,8 +22,8 @@ from ..skeleton import BODY_JOINTS, INDEX
 from . import captions
 from .chat_pairs import CHAT
 from .named_poses import NamedPose, near_any, read_named
+from .pairs import Batch
 from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
-from .poselm import Batch
 from .solved_poses import SolvedPoses, read_solved
 
 _SHARES: Final = {"whole": 0.10, "limbs": 0.08, "solved": 0.45, "label": 0.02, "named": 0.32, "chat": 0.03}

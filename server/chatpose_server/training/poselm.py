@@ -11,10 +11,10 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
 from ..posecodes.measure import measure
 from ..posecodes.vocabulary import POSECODES, QUANTITIES
 from ..skeleton import BODY_JOINTS
+from .pairs import Batch, PairSource
 
 LORA_TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _WTA_LEAK: Final = 0.05  # share of the loss that every hypothesis gets, so that none starves
@@ -51,35 +52,6 @@ _REFIT_DECAY: Final = 1e-3
 _REFIT_NOISE: Final = 0.1  # of a state's own spread
 _REFIT_DROPOUT: Final = 0.15
 _SLICE: Final = 16  # rows in one forward; more only pads more on a CPU
-
-
-@dataclass(frozen=True)
-class Batch:
-    """``texts`` (B); ``replies`` (B): None for a pose, else the words of a plain answer; ``matrot`` (B, 22, 3, 3), any
-    value where the reply is words; ``codes`` (B, N) 0, 1 or NaN (not known); ``names`` (B): the named pose that the
-    words mean, counted from 1, 0 for none of them, -1 for not known.
-    """
-
-    texts: list[str]
-    replies: list[str | None]
-    matrot: Tensor
-    codes: Tensor
-    names: Tensor
-
-
-class PairSource(Protocol):
-    """Makes training pairs on the fly."""
-
-    code_names: tuple[str, ...]
-    pose_names: tuple[str, ...]
-
-    def sample(self, count: int, generator: torch.Generator) -> Batch:
-        """``count`` pairs; the same generator state gives the same pairs."""
-        ...
-
-    def every_name(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """All wordings of named poses, once each."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from chatpose_server.skeleton import INDEX
 from chatpose_server.training import captions
 from chatpose_server.training.caption_pairs import CaptionPairs, true_codes
 from chatpose_server.training.named_poses import NamedPose, judged_prompts, read_named, write_named
+from chatpose_server.training.pairs import Batch
 from chatpose_server.training.phrasings import phrasings
 from chatpose_server.training.pose_data import PoseSet
-from chatpose_server.training.poselm import AskedTerms, Batch, Settings, Trainer
+from chatpose_server.training.poselm import AskedTerms, Settings, Trainer
 from chatpose_server.training.solved_poses import read_solved, solve_all, write_solved
 
 from ..language import tiny
