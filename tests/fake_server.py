@@ -1,12 +1,12 @@
 """A scriptable ChatPose server in a thread, for the add-on's tests. Standard library only.
 
-    with FakeServer() as server:
-        server.answer = {"text": "Done.", "poses": [pose]}     # what the next jobs give
-        server.hold = threading.Event()                        # jobs stay "running" until it is set
-        server.health = {...}                                  # what /health says
-        server.stream = ["The", "The arm"]                     # the text as it grows, as events; None: no such route
-    server.faults["POST /v1/jobs"] = Answer(429, {...})    # one route answers otherwise
-        ... server.requests: [(method, path, body, headers)]
+with FakeServer() as server:
+    server.answer = {"text": "Done.", "poses": [pose]}     # what the next jobs give
+    server.hold = threading.Event()                        # jobs stay "running" until it is set
+    server.health = {...}                                  # what /health says
+    server.stream = ["The", "The arm"]                     # the text as it grows, as events; None: no such route
+server.faults["POST /v1/jobs"] = Answer(429, {...})    # one route answers otherwise
+    ... server.requests: [(method, path, body, headers)]
 """
 
 from __future__ import annotations

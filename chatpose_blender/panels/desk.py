@@ -10,9 +10,7 @@ from .sidebar import ChildPanel
 class CHATPOSE_UL_beats(bpy.types.UIList):
     bl_idname = "CHATPOSE_UL_beats"
 
-    def draw_item(
-        self, context, layout, data, item, icon, active_data, active_property
-    ) -> None:
+    def draw_item(self, context, layout, data, item, icon, active_data, active_property) -> None:
         """One line: frame and what happens."""
         row = layout.row(align=True)
         split = row.split(factor=0.28, align=True)

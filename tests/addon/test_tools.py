@@ -374,9 +374,6 @@ def load_file():
     return body_files.load_body(str(body_files.STANDIN_FILE))
 
 
-
-
-
 def test_shaping_is_undone_in_one_step(body):
     bpy.ops.ed.undo_push(message="Start")
     before = _height(body)

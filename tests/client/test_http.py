@@ -162,7 +162,17 @@ def test_addresses(text, base, loopback):
     assert (endpoint.base, endpoint.is_loopback) == (base, loopback)
 
 
-BAD = ["", "ftp://x", "http://", "http://a b", "http://u:p@h", "http://h/path", "http://h?x", "http://h:99999", "file:///x"]
+BAD = [
+    "",
+    "ftp://x",
+    "http://",
+    "http://a b",
+    "http://u:p@h",
+    "http://h/path",
+    "http://h?x",
+    "http://h:99999",
+    "file:///x",
+]
 
 
 @pytest.mark.parametrize("text", BAD)

@@ -244,6 +244,7 @@ def test_options_come_from_the_environment(monkeypatch):
 
 # -- the old tokeniser ------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize(
     ("legacy", "text", "tail"),
     [

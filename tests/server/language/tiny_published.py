@@ -314,9 +314,11 @@ def states_of(tiny: Tiny, x: torch.Tensor) -> torch.Tensor:
         a = torch.softmax(turn(q) @ turn(k).transpose(1, 2) / math.sqrt(size) + mask, -1) @ v
         x = x + a.transpose(0, 1).reshape(n, HIDDEN) @ w[f"{p}self_attn.o_proj.weight"].T
         y = norm(x, p + "post_attention_layernorm.weight")
-        x = x + (F.silu(y @ w[f"{p}mlp.gate_proj.weight"].T) * (y @ w[f"{p}mlp.up_proj.weight"].T)) @ w[
-            f"{p}mlp.down_proj.weight"
-        ].T
+        x = (
+            x
+            + (F.silu(y @ w[f"{p}mlp.gate_proj.weight"].T) * (y @ w[f"{p}mlp.up_proj.weight"].T))
+            @ w[f"{p}mlp.down_proj.weight"].T
+        )
     return norm(x, "model.norm.weight")
 
 
