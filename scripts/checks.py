@@ -24,7 +24,7 @@ from scripts.environments import ROOT
 # Hard limits in seconds: several times what each part takes on two quiet cores, so only a hang meets them.
 LINT_LIMIT = 600
 SERVER_LIMIT = 2400
-ADDON_LIMIT = 600
+ADDON_LIMIT = 1200
 GUI_LIMIT = 2700
 
 
