@@ -40,8 +40,10 @@ _SQUARE: Final = _any(r"right angle|90|ninety|l shape|l|square|perpendicular")
 _LINES: Final = "head|eye|shoulder|chest|breast|waist|belly|hip|knee"
 _LEVEL: Final = re.compile(
     rf"\b({_LINES})s?(?: |-)?(?:height|level)\b"
-    rf"|\b(?:level with|height of|as high as|level of) (?:\w+ )?({_LINES})s?\b"
+    rf"|\b(?:level with|height of|as high as|level of|by|near|beside|next to|close to) (?:\w+ )?({_LINES})s?\b"
 )
+_BEHIND: Final = re.compile(r"\bbehind (head|neck|back)\b")
+GRADED: Final = re.compile(f"{_SLIGHT.pattern}|{_TIGHT.pattern}|{_SQUARE.pattern}")  # words that say how much
 _BANDS: Final = {
     "head": "head_height", "eye": "head_height", "shoulder": "shoulder_height", "chest": "chest_height",
     "breast": "chest_height", "waist": "waist_height", "belly": "waist_height", "hip": "hip_height",
@@ -158,6 +160,11 @@ def _limb(text: str, part: re.Match[str]) -> Iterator[str]:
         return  # "an arm": which one is anybody's choice, so the model's
     rest = text[: part.start()] + " " + text[part.end() :]
     touched = _touched(text[part.end() :])
+    behind = _BEHIND.search(rest)
+    if word in ("hand", "palm") and behind:
+        for s in sides:
+            yield f"{s}_hand@{'lower_back' if behind[1] == 'back' else 'back_of_head'}"
+        return
     if word in ("hand", "palm") and touched and _TOUCH.search(rest):
         for s in sides:
             yield f"{s}_hand@{touched}"

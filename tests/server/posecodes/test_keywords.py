@@ -24,6 +24,9 @@ TABLE = [
     ("rotates the chest to the right", {"trunk=twisted_right"}),
     ("chin lifted", {"head=up"}),
     ("the right fist at hip level", {"right_hand=hip_height"}),
+    ("the left fist hidden behind his back", {"left_hand@lower_back"}),
+    ("fingers laced behind her neck", {"left_hand@back_of_head", "right_hand@back_of_head"}),
+    ("right hand near the knee", {"right_hand=knee_height"}),
     ("an arm raised", set()),  # which one is not said
     ("a tired nurse", set()),
     ("", set()),
