@@ -110,7 +110,10 @@ def compose(
 
 
 def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float]) -> tuple[Entry | None, Request, float]:
-    """The named pose, everything that is asked for, and the share of the words that the parser understood."""
+    """The named pose, everything that is asked for, and the share of the words that the parser understood.
+
+    Of words that were understood to the last one nothing is guessed: "eyes on the floor" lays nobody down.
+    """
     literal = understand(words)
     found = find(words)
     if found is not None and _adds(found, literal):
@@ -118,12 +121,16 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
-        entry = _meant(words, named, NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD)
+        entry = _meant(
+            words,
+            named if understood < 1 else {},
+            NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD,
+        )
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
             literal = understand(beside_name(words, entry))
     if entry is not None:
         entry = _turned_to(entry, words)
-    guess = [c for c, p in asked.items() if p >= CODE_THRESHOLD and c in POSECODES]
+    guess = [c for c, p in asked.items() if understood < 1 and p >= CODE_THRESHOLD and c in POSECODES]
     request = literal.request
     if entry is not None:
         request = _beside(entry.versions[0], request) + request

@@ -63,6 +63,12 @@ def test_a_name_that_the_model_means_is_used(hypotheses):
     assert fits(made.matrot[0], "left_arm=out; right_arm=out") == []
 
 
+def test_of_words_that_were_all_read_nothing_is_guessed(hypotheses):
+    made = compose("chin down, eyes on the floor", hypotheses, asked={"on_front": 0.99}, named={"cobra": 0.99})
+    assert made.named == ""
+    assert fits(made.matrot[0], "looking_down; pelvis.height=0.78..1.2") == []
+
+
 def test_candidates_differ_and_all_do_it(hypotheses):
     made = compose("kneeling with the right arm up", hypotheses, count=4, seed=3)
     assert len(made.matrot) == 4
