@@ -145,7 +145,7 @@ def _trunk(text: str) -> Iterator[str]:
         yield "trunk=back"
     elif re.search(r"\b(?:hunch\w*|round\w*|slouch\w*|curl\w*|slump\w*)\b", text):
         yield "spine=curled"
-    elif re.search(r"\barch\w*\b", text):
+    elif re.search(r"\barch(?:e[ds]|ing)?\b", text):
         yield "spine=arched"
 
 
