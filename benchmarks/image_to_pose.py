@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from _results import write_section
 from chatpose_server import rotations as rot
 from chatpose_server import vision
 from chatpose_server.body import default_body
@@ -39,7 +40,6 @@ from pictures import metrics, scenes
 from pictures.camera import Camera
 from pictures.metrics import Error, aligned, compare, joints_in_camera, mean_distance
 from PIL import Image, ImageDraw
-from text_to_pose import write_section
 
 ROOT = Path(__file__).resolve().parents[1]
 BLENDER = ROOT / ".venv-blender" / "4.5"

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 
 import torch
+from _results import write_section
 from chatpose_server.language.base import LanguageRequest
 from chatpose_server.language.decoding import Decoder, Generated, Prompt, TemplateDraft, text_prompt
 from chatpose_server.language.loading import load_language_model
 from chatpose_server.language.poselm import PoseLM
 from chatpose_server.rotations import geodesic_angle
-from text_to_pose import write_section
 
 PROMPTS = (
     "a person kneeling with both arms raised",

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _results import write_section
 from chatpose_server import rotations as rot
 from chatpose_server.pose import Pose
 from chatpose_server.priors import embedded_prior, ik, limits, tasks
@@ -34,7 +35,6 @@ from chatpose_server.training.priors_data import (
     mirror,
     read_sources,
 )  # fmt: skip
-from text_to_pose import write_section
 from torch import Tensor
 
 EFFECTORS = ("head", "left_wrist", "right_wrist", "left_ankle", "right_ankle")

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "server"), str(ROOT / "benchmarks")]
 
 import torch  # noqa: E402
+from _results import write_section  # noqa: E402
 from chatpose_server.language.loading import load_language_model  # noqa: E402
-from results import write_section  # noqa: E402
 
 PROMPTS = (
     "a person kneeling", "left hand on the hip, weight on the right leg, looking over her shoulder", "warrior two",

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "server"), str(ROOT / "benchmarks")]
 
-from results import write_section  # noqa: E402
+from _results import write_section  # noqa: E402
 
 from tests.server.api.faults import FAULTS, row  # noqa: E402
 from tests.server.fakes import unrefined  # noqa: E402

@@ -22,15 +22,14 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "server")]
+sys.path[:0] = [str(ROOT), str(ROOT / "server"), str(ROOT / "benchmarks")]
 
+from _results import write_section  # noqa: E402
 from chatpose_server.language.base import LanguageRequest  # noqa: E402
 
 from tests.server.api.live import process  # noqa: E402
 from tests.server.fakes import FakeModel  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-TITLE = "## Server under load"
 MEMORY = "chatpose_process_resident_bytes"
 STEP_S = 0.02  # of the slow work: about a token of a real model
 
@@ -167,9 +166,9 @@ def main():
         before = settle(server)
         clients, seconds = fire(server, options.requests, options.connections, 0, options.minutes)
         after = settle(server)
-    rows = report(options, clients, seconds, before, after)
-    print("\n".join(rows))
-    write(rows)
+    body = "\n".join(report(options, clients, seconds, before, after))
+    print(body)
+    write_section("Server under load", body)
 
 
 def report(options, clients, seconds, before, after):
@@ -186,8 +185,6 @@ def report(options, clients, seconds, before, after):
     assert growth < 0.05, growth
     total = sum(n for k, n in outcomes.items() if not k.startswith("job "))
     return [
-        TITLE,
-        "",
         f"`benchmarks/server_load.py`: {total:,} requests (a job and its polls count once) over {options.connections}"
         f" connections in {seconds:.0f} s, model faked, machine shared with other work.",
         "",
@@ -201,13 +198,6 @@ def report(options, clients, seconds, before, after):
         f"| `POST /v1/poses`, all connections busy, median / 95 % | {1e3 * times[len(times) // 2]:.0f} ms /"
         f" {1e3 * times[int(0.95 * len(times))]:.0f} ms |",
     ]
-
-
-def write(rows):
-    """Replaces our section of RESULTS.md, or adds it; the other sections are others'."""
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
-    kept = re.sub(rf"{TITLE}\n.*?(?=\n## |\Z)", "", text, flags=re.S).rstrip()
-    RESULTS.write_text(f"{kept}\n\n" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

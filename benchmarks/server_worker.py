@@ -19,11 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "server"), str(ROOT / "benchmarks")]
 
+from _results import write_section  # noqa: E402
 from chatpose_server.engine import Engine, ModelHost, Picture, PoseRequest  # noqa: E402
 from chatpose_server.worker.answers import InProcess  # noqa: E402
 from chatpose_server.worker.remote import Remote  # noqa: E402
 from PIL import Image  # noqa: E402
-from results import write_section  # noqa: E402
 
 from tests.server.api.images import encode  # noqa: E402
 from tests.server.fakes import FakeModel, unrefined  # noqa: E402

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from _results import write_section
 from chatpose_server.body import default_body
 from chatpose_server.body.preview import contact_sheet
 from chatpose_server.engine import Engine, ModelHost, PoseRequest, load_from_catalogue
@@ -35,7 +36,6 @@ from chatpose_server.rotations import geodesic_angle
 from chatpose_server.skeleton import BODY_JOINTS, INDEX
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "RESULTS.md"
 NAMES = tuple(QUANTITIES)
 LIMIT_DEG = 5.0  # a joint further than this out of its range is a violation that one sees
 OVERLAP_M = 0.03  # capsules are a little fatter than limbs: overlap beyond this is visible
@@ -374,19 +374,6 @@ def leaks() -> None:
             found.append((len(words & best[1]) / len(words | best[1]), suite, prompt, best[0]))
     for share, suite, prompt, wording in sorted(found, reverse=True)[:60]:
         print(f"{share:.2f} {suite}: {prompt!r} ~ {wording!r}")
-
-
-def write_section(title: str, body: str) -> None:
-    """Puts a section into RESULTS.md, in the place of an older one."""
-    text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
-    section = f"## {title}\n\n{body}\n\n"
-    pattern = re.compile(rf"## {re.escape(title)}\n.*?(?=\n## |\Z)", re.S)
-    text = (
-        pattern.sub(lambda _: section.rstrip() + "\n", text)
-        if pattern.search(text)
-        else text.rstrip() + "\n\n" + section
-    )
-    RESULTS.write_text(text.rstrip() + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ class Decoder:
             new = picked[: confirmed + 1]
             ids += new
             states.append(rows[: len(new)])
-            known = torch.cat([known, every[: len(every) - len(guess) + confirmed]])
+            known.append(every[: len(every) - len(guess) + confirmed])
             probabilities += _chances(logits[: len(new)], new)
             _crop(cache, len(guess) - confirmed)  # the cache holds the prompt and every token but the last
             pending = self._embed(new[-1:])
@@ -175,9 +175,10 @@ class Decoder:
             stopped = new[-1] in stop_ids
             if on_ids is not None:
                 on_ids(ids)
-        self._remember(prompt.keys + tuple(ids[:-1]), cache, known)
+        read = torch.cat(known)  # (N + n - 1, H)
+        self._remember(prompt.keys + tuple(ids[:-1]), cache, read)
         return Generated(
-            tuple(ids), torch.cat(states), known[: len(prompt.keys)], tuple(probabilities), stopped, reused, forwards,
+            tuple(ids), torch.cat(states), read[: len(prompt.keys)], tuple(probabilities), stopped, reused, forwards,
             drafted, accepted,
         )  # fmt: skip
 
@@ -191,18 +192,18 @@ class Decoder:
         given = list(continuation)
         every = self._forward(cache, torch.cat([head, self._embed(given[:-1])], 1) if given[1:] else head)
         rows = every[-len(given) :]
-        known = torch.cat([known, every[: len(every) - len(given) + 1]])
+        read = torch.cat([*known, every[: len(every) - len(given) + 1]])
         chances = _chances(self._lm_head(rows).float(), given)
         _crop(cache, len(given) - 1)
-        self._remember(prompt.keys, cache, known)
-        return Generated(tuple(given), rows, known, tuple(chances), False, reused, 1, 0, 0)
+        self._remember(prompt.keys, cache, read)
+        return Generated(tuple(given), rows, read, tuple(chances), False, reused, 1, 0, 0)
 
     def warm(self, prompt: Prompt) -> None:
         """Reads a prompt ahead of need, so that prompts which begin with it start from there."""
         with torch.inference_mode():
             cache, reused, known = self._resume(prompt.keys)
             read = self._forward(cache, prompt.embed(reused))
-            self._remember(prompt.keys, cache, torch.cat([known, read]))
+            self._remember(prompt.keys, cache, torch.cat([*known, read]))
 
     def forget(self) -> None:
         """Drops every remembered prefix and its memory."""
@@ -216,9 +217,9 @@ class Decoder:
         out = self._backbone(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
         return out.last_hidden_state[0]  # (M, H)
 
-    def _resume(self, keys: tuple[Hashable, ...]) -> tuple[Any, int, Tensor]:
+    def _resume(self, keys: tuple[Hashable, ...]) -> tuple[Any, int, list[Tensor]]:
         """A cache that holds as much of ``keys`` as was read before, all but the last position at most; how much that
-        is, and the states there.
+        is, and the states there, to be joined with those that are read now.
         """
         from transformers import DynamicCache
 
@@ -228,14 +229,13 @@ class Decoder:
             if n > shared:
                 best, shared = prefix, n
         if best is None:
-            hidden = self._embed([0])[0]
-            return DynamicCache(), 0, hidden[:0]
+            return DynamicCache(), 0, []
         self._prefixes.remove(best)
         self._prefixes.append(best)
         cache = copy.copy(best.cache)
         cache.layers = [copy.copy(layer) for layer in best.cache.layers]
         _crop(cache, len(best.keys) - shared)
-        return cache, shared, best.states[:shared]
+        return cache, shared, [best.states[:shared]]
 
     def _remember(self, keys: tuple[Hashable, ...], cache: Any, states: Tensor) -> None:
         # An older prefix that the new one contains has nothing more to give.

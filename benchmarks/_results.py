@@ -11,6 +11,7 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 def write_section(title: str, body: str) -> None:
     """``body`` is Markdown without the heading; the other sections are others'."""
     text = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else "# Results\n"
-    kept = re.sub(rf"## {re.escape(title)}\n.*?(?=\n## |\Z)", "", text, flags=re.S)
-    kept = re.sub(r"\n{3,}", "\n\n", kept).rstrip()
-    RESULTS.write_text(f"{kept}\n\n## {title}\n\n{body.strip()}\n", encoding="utf-8")
+    section = f"## {title}\n\n{body.strip()}\n"
+    older = re.compile(rf"## {re.escape(title)}\n.*?(?=\n## |\Z)", re.S)
+    made = older.sub(lambda _: section, text) if older.search(text) else f"{text.rstrip()}\n\n{section}"
+    RESULTS.write_text(made.rstrip() + "\n", encoding="utf-8")
