@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,7 +69,8 @@ def refine(
     joints that may move, default all.
     """
     quat = rot.matrot_to_quat(local_matrot[:, : len(BODY_JOINTS)].detach())
-    each = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
+    asked = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
+    each = [r + _elbow_wishes(r) for r in asked]
     wished = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)] if keep_ground else each
     allowed = None if free is None else _allowed(frozenset(free))
     begin, rows = _with_other_arms(quat, wished, free)
@@ -93,7 +94,7 @@ def solve(requests: Request | str | Sequence[Request | str], *, tries: int = 3, 
     """
     listed = [requests] if isinstance(requests, Request | str) else list(requests)
     each = [read(r) if isinstance(r, str) else r for r in listed]
-    each = [r + _posture_wishes(r) for r in each]
+    each = [r + _posture_wishes(r) + _elbow_wishes(r) for r in each]
     quat, solved, failures = _solve_from_starts(each, 0, tries, seed)
     failed = [i for i, n in enumerate(failures.tolist()) if n]
     if failed:
@@ -569,6 +570,37 @@ def _posture_wishes(request: Request) -> Request:
         made.append(Constraint("trunk.lean", -6.0, 6.0, 0.4, "", False))
     if not any(q.startswith(("gaze", "head.")) for q in said):
         made.append(Constraint("gaze.up", -35.0, 25.0, 0.3, "", False))
+    return Request(tuple(made))
+
+
+_FACE: Final[Mapping[str, float]] = {
+    "throat": 112.0, "chin": 112.0, "mouth": 108.0, "nose": 104.0, "cheek": 108.0, "eye": 98.0, "ear": 98.0,
+    "temple": 94.0, "forehead": 86.0,
+}  # fmt: skip
+"""Part of the face that a hand touches -> least angle of the upper arm to the chest's up; 90 is shoulder height."""
+_ELBOW_AHEAD: Final = 70.0  # degrees of the upper arm to where the chest faces: before the body rather than beside it
+_ELBOW_WEIGHT: Final = 0.5
+_HAND_ASLANT: Final[Mapping[str, float]] = {"chin": 55.0, "throat": 55.0, "mouth": 40.0}
+"""Least angle of the hand to the chest's up: an upright hand at the chin covers the eyes."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _elbow_wishes(request: Request) -> Request:
+    """A hand goes to the face from below: the elbow before the body and under the shoulder, unless words place it."""
+    made: list[Constraint] = []
+    for s in SIDES:
+        placed = (f"{s}_upper_arm.", f"{s}_arm.", f"{s}_elbow.", f"{s}_elbow:", f"{s}_elbow@")
+        if any(c.quantity.startswith(placed) for c in request.constraints):
+            continue
+        touched = [c.quantity.removeprefix(f"{s}_hand@") for c in request.constraints if c.hi < INF]
+        least = [_FACE[p] for t in touched if (p := re.sub("^(left|right)_", "", t)) in _FACE]
+        if least:
+            low = Constraint(f"{s}_upper_arm.overhead", max(least), INF, _ELBOW_WEIGHT, "", False)
+            front = Constraint(f"{s}_upper_arm.ahead", -INF, _ELBOW_AHEAD, _ELBOW_WEIGHT, "", False)
+            made += [low, front]
+            aslant = max((_HAND_ASLANT.get(t, 0.0) for t in touched), default=0.0)
+            if aslant:
+                made.append(Constraint(f"{s}_hand.overhead", aslant, INF, _ELBOW_WEIGHT, "", False))
     return Request(tuple(made))
 
 
