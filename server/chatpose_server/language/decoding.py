@@ -33,11 +33,13 @@ class Prompt:
 
     ``keys``: one hashable for each position (a token id; for a patch of a picture, the picture's hash and the patch's
     number), equal exactly where the embedding is equal. ``embed(start)``: embeddings (1, N - start, H) from there on;
-    a picture whose positions were all read before is never embedded again.
+    a picture whose positions were all read before is never embedded again. ``positions`` (D, N): where the rotary
+    embedding sees each, for models that place a picture's patches in D dimensions; None: in a row.
     """
 
     keys: tuple[Hashable, ...]
     embed: Callable[[int], Tensor]
+    positions: Tensor | None = None
 
 
 def text_prompt(ids: Sequence[int], embed_tokens: Callable[[Tensor], Tensor], device: torch.device | str) -> Prompt:
@@ -155,7 +157,8 @@ class Decoder:
             if check is not None:
                 check(len(ids))
             guess = list(draft(ids))[: max_new_tokens - len(ids) - 1]
-            every = self._forward(cache, torch.cat([pending, self._embed(guess)], 1) if guess else pending)  # (M, H)
+            more = torch.cat([pending, self._embed(guess)], 1) if guess else pending
+            every = self._forward(cache, more, prompt.positions)  # (M, H)
             rows = every[-len(guess) - 1 :]  # (K, H)
             logits = self._lm_head(rows).float()  # (K, V)
             picked = pick(logits)
@@ -190,7 +193,8 @@ class Decoder:
         cache, reused, known = self._resume(prompt.keys)
         head = prompt.embed(reused)
         given = list(continuation)
-        every = self._forward(cache, torch.cat([head, self._embed(given[:-1])], 1) if given[1:] else head)
+        more = torch.cat([head, self._embed(given[:-1])], 1) if given[1:] else head
+        every = self._forward(cache, more, prompt.positions)
         rows = every[-len(given) :]
         read = torch.cat([*known, every[: len(every) - len(given) + 1]])
         chances = _chances(self._lm_head(rows).float(), given)
@@ -202,7 +206,7 @@ class Decoder:
         """Reads a prompt ahead of need, so that prompts which begin with it start from there."""
         with torch.inference_mode():
             cache, reused, known = self._resume(prompt.keys)
-            read = self._forward(cache, prompt.embed(reused))
+            read = self._forward(cache, prompt.embed(reused), prompt.positions)
             self._remember(prompt.keys, cache, torch.cat([*known, read]))
 
     def forget(self) -> None:
@@ -213,8 +217,9 @@ class Decoder:
     def _embed(self, ids: Sequence[int]) -> Tensor:
         return self._embed_tokens(torch.tensor([list(ids)], dtype=torch.long, device=self._device))
 
-    def _forward(self, cache: Any, embeds: Tensor) -> Tensor:
-        out = self._backbone(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+    def _forward(self, cache: Any, embeds: Tensor, positions: Tensor | None) -> Tensor:
+        placed = {} if positions is None else {"position_ids": _placed(positions, cache.get_seq_length(), embeds)}
+        out = self._backbone(inputs_embeds=embeds, past_key_values=cache, use_cache=True, **placed)
         return out.last_hidden_state[0]  # (M, H)
 
     def _resume(self, keys: tuple[Hashable, ...]) -> tuple[Any, int, list[Tensor]]:
@@ -267,6 +272,15 @@ def generate_plainly(
             states.append(row)
             embeds = torch.cat([embeds, embed_tokens(torch.tensor([ids[-1:]], device=embeds.device))], 1)
     return ids, torch.cat(states)
+
+
+def _placed(positions: Tensor, start: int, embeds: Tensor) -> Tensor:
+    """(D, 1, M): where the positions from ``start`` on stand; an answer follows the prompt's last place in a row."""
+    missing = start + embeds.shape[1] - positions.shape[1]
+    if missing > 0:
+        row = positions.max() + 1 + torch.arange(missing, device=positions.device)
+        positions = torch.cat([positions, row.expand(len(positions), -1)], 1)
+    return positions[:, None, start : start + embeds.shape[1]].to(embeds.device)
 
 
 def _chances(logits: Tensor, ids: Sequence[int]) -> list[float]:

@@ -69,6 +69,14 @@ def pick_device(wanted: str = "auto", dtype: str = "auto") -> Device:
     raise DeviceError(f"The device '{wanted[:40]}' is not known; choose 'auto', 'cpu', 'cuda' or 'mps'.")
 
 
+def known_quantization(wanted: str) -> Quantization:
+    """``none``, ``8bit`` or ``4bit``. Raises DeviceError for anything else."""
+    for one in QUANTIZATIONS:
+        if one == wanted:
+            return one
+    raise DeviceError(f"The quantisation '{wanted[:20]}' is not known; choose {', '.join(QUANTIZATIONS)}.")
+
+
 def check_quantization(quantization: Quantization, device: Device) -> None:
     """Raises DeviceError, with what to do, unless this machine can hold weights in that many bits."""
     if quantization == "none":
@@ -131,6 +139,26 @@ def memory_needed(
     }
     weights = sum(p.numel() * (per_weight if id(p) in small else dtype.itemsize) for p in model.parameters())
     return MemoryNeed(int(weights), cache_bytes, _RUNTIME_BYTES[kind])
+
+
+def check_memory(need: MemoryNeed, device: Device) -> None:
+    """Raises DeviceError, with what to do, unless the model fits; beside a card the computer's own memory counts."""
+    free = device.free_bytes
+    if device.kind == "cuda":
+        import psutil
+
+        free += psutil.virtual_memory().available
+    if need.total <= free:
+        return
+    if device.kind == "cuda":
+        raise DeviceError(
+            f"The model needs {need.total / GIB:.1f} GB; the card and the computer together have {free / GIB:.1f} GB "
+            "free. Choose 8bit or 4bit."
+        )
+    raise DeviceError(
+        f"The model needs {need.total / GIB:.1f} GB of memory and {free / GIB:.1f} GB are free: close "
+        "other programs, or use a computer with more memory or a graphics card."
+    )
 
 
 def cache_bytes(layers: int, kv_heads: int, head_size: int, positions: int, dtype: torch.dtype) -> int:

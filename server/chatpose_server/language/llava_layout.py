@@ -26,6 +26,7 @@ POSE_NUMBERS: Final = 144  # 24 joints, 6 numbers each
 JOINTS: Final = 24
 CONVERTED_FILE: Final = "chatpose.json"  # only our own layout has it; written last
 CONVERTED_FORMAT: Final = "chatpose-llava-1"
+GENERATION_FILE: Final = "generation_config.json"
 CLIP_DIR: Final = "clip"  # inside a converted folder: CLIP's config and preprocessing, its weights are with the others
 PUBLISHED_ID: Final = "YaoFeng/CHATPOSE-V0"
 CLIP_ID: Final = "openai/clip-vit-large-patch14-336"
@@ -56,6 +57,20 @@ def open_layout(folder: Path) -> Layout:
     """Checks that every part is there. Raises CheckpointFilesError with the first thing that is missing."""
     config = read_json(folder / "config.json", f"'{folder.name}' is not a ChatPose checkpoint: it has no config.json.")
     return Layout(folder, config, weight_files(folder), (folder / CONVERTED_FILE).is_file())
+
+
+def stop_ids(folder: Path) -> tuple[int, ...]:
+    """The tokens that end an answer, as the checkpoint has it: generation_config.json first, then config.json, as the
+    released program's library reads them. Empty where neither says. Raises CheckpointFilesError for a damaged file.
+    """
+    for name in (GENERATION_FILE, "config.json"):
+        if not (folder / name).is_file():
+            continue
+        ends = read_json(folder / name, "").get("eos_token_id")
+        several = ends if isinstance(ends, list) else [ends]
+        if ids := tuple(one for one in several if isinstance(one, int)):
+            return ids
+    return ()
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -104,7 +119,7 @@ def fetch(name_or_path: str, progress: Progress = no_progress, *, near: Path | N
         raise CheckpointFilesError(f"There is no folder '{name_or_path}', and that is no hub name either.")
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.bin", "*.model"]
+    wanted = ["*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt"]
     try:
         return Path(snapshot_download(name_or_path, allow_patterns=wanted, local_files_only=True))
     except (OSError, ValueError):
@@ -425,7 +440,7 @@ def write_layout(
     try:
         (work / CLIP_DIR).mkdir(parents=True)
         _write_weights(weights, work, needed, progress)
-        for name in TOKENIZER_FILES:
+        for name in (*TOKENIZER_FILES, GENERATION_FILE):
             if (tokenizer_folder / name).is_file():
                 shutil.copyfile(tokenizer_folder / name, work / name)
         for name in ("config.json", "preprocessor_config.json"):

@@ -22,13 +22,23 @@ def load_language_model(
 ) -> LanguageModel:
     """Fetches where needed, loads, and gives a model ready to answer.
 
-    ``name_or_path``: a catalogue name, or the folder of a published ChatPose. ``device``: auto, cpu, cuda, mps.
+    ``name_or_path``: a catalogue name, an import's, or the folder of a published ChatPose or of any chat model that was
+    taught poses (``chat_layout``). ``device``: auto, cpu, cuda, mps.
     ``quantize``: none, 8bit, 4bit. Raises StoreError, ModelFileError (both with what to do) and Cancelled.
     """
     if name_or_path in CATALOGUE:
         return _load_small(name_or_path, device, progress)
+    from .chat_layout import is_taught
+    from .llava_layout import CONVERTED_FILE, fetch
     from .published import load_published
 
+    folder = store.cache_dir() / "models" / name_or_path
+    if not (folder / CONVERTED_FILE).is_file() and not is_taught(folder):
+        folder = fetch(name_or_path, progress)
+    if is_taught(folder):
+        from .chat_model import load_chat_model
+
+        return load_chat_model(folder, device=device, quantize=quantize, progress=progress)
     return load_published(name_or_path, device=device, quantize=quantize, progress=progress)
 
 

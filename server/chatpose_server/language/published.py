@@ -9,12 +9,8 @@ Source: Feng et al., "ChatPose: Chatting about 3D Human Pose", CVPR 2024. Knows 
 
 from __future__ import annotations
 
-import math
-import os
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,26 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from ..models import store
-from ..pose import Pose
 from ..progress import Progress, no_progress
-from ..skeleton import BODY_JOINTS
 from . import conversation as talk
 from . import llava_layout as layout
-from .base import ChatTurn, LanguageAnswer, LanguageRequest
-from .decoding import Decoder, Prompt, TemplateDraft
+from .answering import CAMERA_FLIP, ChatWithPoses, Conversation, Options, options_from_environment, turn_text
+from .base import LanguageRequest
+from .decoding import Decoder, Prompt
 from .devices import (
-    GIB,
-    QUANTIZATIONS,
     Device,
     DeviceError,
     MemoryNeed,
     Quantization,
     cache_bytes,
+    check_memory,
     check_quantization,
+    known_quantization,
     memory_needed,
     pick_device,
     quantization_config,
-    release_memory,
 )
 from .head import PoseHead
 from .llama_tokens import LlamaTokens
@@ -49,6 +43,8 @@ from .vision_inputs import clip_processor, image_hash, pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+__all__ = ["CAMERA_FLIP", "Options", "PublishedChatPose", "load_published", "options_from_environment"]
 
 LICENCE: Final = (
     "ChatPose weights: no licence published. They derive from LLaVA-1.5 and Vicuna (Llama 2 Community License) and "
@@ -58,41 +54,6 @@ POSITIONS: Final = 1024  # of the key-value cache, for the memory estimate: a pi
 _KEEP_WHOLE: Final = ("lm_head", "vision_tower", "multi_modal_projector")  # never quantised: small, and precision tells
 _FEATURES_KEPT: Final = 8  # pictures whose patches are remembered; 6 MB each at 13 B
 _ANSWERS_KEPT: Final = 256
-CAMERA_FLIP: Final = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
-"""Half a turn about x: OpenCV's camera frame (y down, z forward), in which the weights speak, to ours (y up)."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How the model is talked to. ``history``: earlier answers as the very tokens that were said, or as the released
-    program's decoded text (for comparison). ``wrap``: put bare descriptions into a trained question. ``speculate``:
-    guess the trained answers; changes the speed only.
-    """
-
-    system: talk.SystemPrompt = "llava_v1"
-    history: Literal["tokens", "text"] = "tokens"
-    wrap: bool = True
-    speculate: bool = True
-
-
-def options_from_environment() -> Options:
-    """The options as CHATPOSE_SYSTEM (llava_v1, vicuna_v1), CHATPOSE_HISTORY (tokens, text) and CHATPOSE_WRAP (yes, no)
-    say. Raises CheckpointFilesError for a value that is not one of these.
-    """
-
-    def choice(name: str, known: Sequence[str]) -> str:
-        value = os.environ.get(name) or known[0]
-        if value not in known:
-            raise layout.CheckpointFilesError(f"{name} is '{value[:40]}'; choose one of: {', '.join(known)}.")
-        return value
-
-    system = choice("CHATPOSE_SYSTEM", tuple(talk.SYSTEM_PROMPTS))
-    history = choice("CHATPOSE_HISTORY", ("tokens", "text"))
-    return Options(
-        system="vicuna_v1" if system == "vicuna_v1" else "llava_v1",
-        history="text" if history == "text" else "tokens",
-        wrap=choice("CHATPOSE_WRAP", ("yes", "no")) == "yes",
-    )
 
 
 def load_published(
@@ -112,24 +73,26 @@ def load_published(
     TokenizerError, DeviceError (each with what to do) and Cancelled.
     """
     options = options or options_from_environment()
-    if quantize not in QUANTIZATIONS:
-        raise DeviceError(f"The quantisation '{quantize[:20]}' is not known; choose {', '.join(QUANTIZATIONS)}.")
+    bits = known_quantization(quantize)
     place = pick_device(device, dtype)
-    check_quantization(quantize, place)
+    check_quantization(bits, place)
     progress("Looking at the files", 0.0)
     imported = store.cache_dir() / "models" / name_or_path
     folder = imported if (imported / layout.CONVERTED_FILE).is_file() else layout.fetch(name_or_path, progress)
     sources = layout.find_sources(layout.open_layout(folder), clip, progress)
     layout.check_head(sources)
     tokens = LlamaTokens(folder)
-    with_memory = memory_of(sources, place.dtype, quantize, kind=place.kind)
-    model, head_state = load_weights(sources, place, quantize, with_memory, progress)
+    with_memory = memory_of(sources, place.dtype, bits, kind=place.kind)
+    model, head_state = load_weights(sources, place, bits, with_memory, progress)
     head = make_head(head_state)
     processor = clip_processor(sources.clip_folder, sources.model_config.vision_config.image_size)
     name = name_or_path if not Path(name_or_path).exists() else folder.name
-    return PublishedChatPose(
-        name, model, head, tokens, processor=processor, place=place, quantize=quantize, options=options
-    )
+    built = PublishedChatPose(
+        name, model, head, tokens, processor=processor, place=place, quantize=bits, options=options,
+        stop_ids=layout.stop_ids(folder),
+    )  # fmt: skip
+    built.warm()
+    return built
 
 
 def memory_of(
@@ -164,22 +127,8 @@ CLIP_SHAPE: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """``states`` (P, H) predict the pose tokens, ``scores`` are those tokens' probabilities."""
-
-    prompt: Prompt
-    states: Tensor
-    scores: list[float]
-    text: str
-    debug: Mapping[str, Any]
-
-
-class PublishedChatPose:
+class PublishedChatPose(ChatWithPoses):
     """A loaded model; implements ``base.LanguageModel``. One thread at a time."""
-
-    accepts_images = True
-    licence = LICENCE
 
     def __init__(
         self,
@@ -192,10 +141,9 @@ class PublishedChatPose:
         place: Device,
         quantize: Quantization,
         options: Options,
+        stop_ids: Sequence[int] = (),
     ) -> None:
-        self.name, self.options, self.tokens = name, options, tokens
-        self.device = place.torch_name
-        self.dtype = str(place.dtype).removeprefix("torch.") if quantize == "none" else quantize
+        """``stop_ids``: what ends an answer where the checkpoint says so; the vocabulary's own end otherwise."""
         pose_id = tokens.token_id(talk.POSE_TOKEN)
         rows = model.get_input_embeddings().weight.shape[0]
         if pose_id is None or tokens.size > rows:
@@ -203,16 +151,18 @@ class PublishedChatPose:
                 f"The vocabulary does not belong to these weights: it has {tokens.size} tokens and the weights {rows}, "
                 f"and {talk.POSE_TOKEN} must be one of them. Download the tokenizer files of the same checkpoint."
             )
-        self.pose_id = pose_id
-        self._model, self._head, self._processor, self._place = model, head, processor, place
+        self.tokens = tokens
+        self._model, self._processor = model, processor
         self._embed = model.get_input_embeddings()
         self._at = self._embed.weight.device
-        self._decoder = Decoder(model.model.language_model, model.lm_head, self._embed, self._at)
         self._patches: int = model.config.image_seq_length
         self._features: OrderedDict[str, Tensor] = OrderedDict()
         self._said: OrderedDict[str, tuple[int, ...]] = OrderedDict()
-        self._answers = [self._answer_ids(answer) for answer in talk.ANSWERS]
-        self._draft = TemplateDraft(self._answers if options.speculate else [])
+        super().__init__(
+            name, Decoder(model.model.language_model, model.lm_head, self._embed, self._at), head, place=place,
+            quantize=quantize, options=options, licence=LICENCE, pose_id=pose_id,
+            stop_ids=stop_ids or (tokens.eos_id,), answers=[self._answer_ids(answer) for answer in talk.ANSWERS],
+        )  # fmt: skip
 
     # -- words to tokens -----------------------------------------------------------------------------------------
     def encode_prompt(
@@ -232,7 +182,7 @@ class PublishedChatPose:
             answer = exchange.answer
             if answer is not None and answer in said:
                 ids += self._continue(ids, text)
-                ids += [token for token in said[answer] if token != self.tokens.eos_id]
+                ids += [token for token in said[answer] if token not in self._stop_ids]
                 text = talk.END_OF_TURN
             elif answer is not None:
                 text += talk.assistant_turn(answer.replace(talk.POSE_MARK, talk.POSE_TOKEN))
@@ -256,97 +206,35 @@ class PublishedChatPose:
         before = self.tokens.encode("ASSISTANT:")
         return tuple(self.tokens.encode(f"ASSISTANT:{talk.assistant_turn(answer)}")[len(before) :])
 
-    # -- answering -----------------------------------------------------------------------------------------------
-    def answer(
-        self,
-        request: LanguageRequest,
-        progress: Progress = no_progress,
-        on_text: Callable[[str], None] | None = None,
-    ) -> LanguageAnswer:
-        """See ``base.LanguageModel``. A pose's ``score`` is the probability that the model gave its pose token; with
-        ``want='pose'`` one comes back, with that probability, even where the model would rather talk.
-        ``request.current`` is not used: these weights were not trained to change a pose.
-        """
-        start = time.perf_counter()
-        questions = self._questions(request)
-        first = self._reply(request, questions[0], progress, on_text)
-        decoded = time.perf_counter()
-        states, scores = [first.states], list(first.scores)
-        if request.want == "pose":
-            for i in range(1, request.candidates):
-                progress("Trying other words", i / request.candidates)
-                if i < len(questions):
-                    other = self._reply(request, questions[i], progress, None)
-                    state, score = other.states, other.scores
-                else:  # no more ways to ask: other ways to answer
-                    state, score = self._read(first.prompt, self._answers[(i - len(questions)) % len(self._answers)])
-                states.append(state)
-                scores += score
-        poses = self._poses(torch.cat(states), scores)
-        keep = max(request.candidates, len(first.scores))
-        timings = {"language": decoded - start, "candidates": time.perf_counter() - decoded}
-        return LanguageAnswer(first.text, tuple(poses[:keep]), timings=timings, debug=first.debug)
-
-    def unload(self) -> None:
-        """Frees the memory."""
-        self._decoder.forget()
-        self._features.clear()
-        place = self._place
-        del self._model, self._head, self._embed, self._decoder, self._processor
-        release_memory(place)
-
     # -- one conversation ----------------------------------------------------------------------------------------
-    def _questions(self, request: LanguageRequest) -> list[str]:
-        """Ways to ask what was asked, the usual one first."""
-        plain = request.prompt.strip()
-        if not self.options.wrap or request.want != "pose":
-            return [plain]
-        forms = [
-            talk.wrap_question(plain, has_image=request.image is not None, variant=i, seed=request.seed)
-            for i in range(max(1, request.candidates))
-        ]
-        return list(dict.fromkeys(forms))
-
-    def _reply(
-        self,
-        request: LanguageRequest,
-        question: str,
-        progress: Progress,
-        on_text: Callable[[str], None] | None,
-    ) -> _Reply:
+    def converse(self, request: LanguageRequest, question: str, progress: Progress) -> Conversation:
+        """See ChatWithPoses. The picture stands in the first turn, and CLIP runs only if it was not read before."""
         has_image = request.image is not None
-        exchanges = talk.pair_up([self._turn(t) for t in request.messages if t.role != "system"], question)
+        exchanges = talk.pair_up([turn_text(t) for t in request.messages if t.role != "system"], question)
         ids = self.encode_prompt(self._guarded(exchanges), with_image=has_image, said=self._said)
-        prompt = self._prompt(ids, request.image, progress)
-        made = self._decoder.generate(
-            prompt,
-            stop_ids={self.tokens.eos_id},
-            max_new_tokens=request.max_new_tokens,
-            draft=self._draft,
-            on_ids=None if on_text is None else lambda so_far: on_text(talk.readable(self.tokens.decode(so_far))),
-            check=lambda n: progress("Reading the words" if n == 0 else "Answering", n / (n + 12)),
-        )
-        self._draft.learn(made.ids)
-        text = talk.readable(self.tokens.decode(made.ids))
-        self._remember(text, made.ids)
-        rows = [i for i, token in enumerate(made.ids) if token == self.pose_id]
-        states, scores, forced = made.states[rows], [made.probabilities[i] for i in rows], ""
-        if not rows and request.want == "pose":
-            progress("Asking for a pose", 0.9)
-            states, scores, forced = self._force(prompt)
-        debug = {
-            "prompt": talk.prompt_text(talk.SYSTEM_PROMPTS[self.options.system], exchanges, with_image=has_image),
-            "prompt_tokens": len(prompt.keys), "reused": made.reused, "forwards": made.forwards,
-            "drafted": made.drafted, "accepted": made.accepted, "answer": self.tokens.decode(made.ids),
-            "answer_ids": list(made.ids), "forced": forced, "ended": made.stopped,
-        }  # fmt: skip
-        return _Reply(prompt, states, scores, text, debug)
+        text = talk.prompt_text(talk.SYSTEM_PROMPTS[self.options.system], exchanges, with_image=has_image)
+        return Conversation(self._prompt(ids, request.image, progress), text)
 
-    def _turn(self, turn: ChatTurn) -> tuple[str, str]:
-        content = turn.content.strip().replace("<POSE>", talk.POSE_MARK)
-        if turn.role == "assistant" and turn.poses and talk.POSE_MARK not in content:
-            content = f"{content} {talk.POSE_MARK}.".strip() if content else f"It is {talk.POSE_MARK}."
-        return turn.role, content
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text as it was written, added tokens by their names."""
+        return self.tokens.decode(ids)
+
+    def said(self, text: str, ids: Sequence[int]) -> None:
+        """Remembers the tokens of an answer, so that a later turn holds these and not their text encoded anew."""
+        self._said[text] = tuple(ids)
+        self._said.move_to_end(text)
+        while len(self._said) > _ANSWERS_KEPT:
+            self._said.popitem(last=False)
+
+    def warm(self) -> None:
+        """Reads what every prompt begins with, so that no request has to."""
+        ids = self.tokens.encode(talk.opening(talk.SYSTEM_PROMPTS[self.options.system]) + "USER:")
+        self._decoder.warm(self._prompt(list(ids), None, no_progress))
+
+    def drop(self) -> None:
+        """Lets go of the weights and the pictures' features."""
+        self._features.clear()
+        del self._model, self._embed, self._processor
 
     def _guarded(self, exchanges: Sequence[talk.Exchange]) -> list[talk.Exchange]:
         """The same talk, in which nobody's words can be taken for tokens or for the picture."""
@@ -355,23 +243,6 @@ class PublishedChatPose:
             return self.tokens.guard(text).replace(talk.IMAGE, "<image >")
 
         return [talk.Exchange(plain(e.question), e.answer and plain(e.answer)) for e in exchanges]
-
-    def _remember(self, text: str, ids: Sequence[int]) -> None:
-        self._said[text] = tuple(ids)
-        self._said.move_to_end(text)
-        while len(self._said) > _ANSWERS_KEPT:
-            self._said.popitem(last=False)
-
-    def _force(self, prompt: Prompt) -> tuple[Tensor, list[float], str]:
-        """The state that would predict the pose token in the trained answer that the model finds likeliest."""
-        read = [self._decoder.read(prompt, answer[: answer.index(self.pose_id) + 1]) for answer in self._answers]
-        best = max(read, key=lambda r: math.prod(r.probabilities))
-        return best.states[-1:], [best.probabilities[-1]], self.tokens.decode(best.ids)
-
-    def _read(self, prompt: Prompt, answer: Sequence[int]) -> tuple[Tensor, list[float]]:
-        """The state, and the probability, of the pose token in a given answer."""
-        read = self._decoder.read(prompt, answer[: answer.index(self.pose_id) + 1])
-        return read.states[-1:], [read.probabilities[-1]]
 
     def _prompt(self, ids: Sequence[int | None], image: Image | None, progress: Progress) -> Prompt:
         """Ids with the picture's patches in their place. CLIP runs only if those positions must be read."""
@@ -408,16 +279,6 @@ class PublishedChatPose:
         self._features.move_to_end(digest)
         return self._features[digest]
 
-    @torch.inference_mode()
-    def _poses(self, states: Tensor, scores: Sequence[float]) -> list[Pose]:
-        """(P, H) -> poses. Joints 22 and 23 are dropped: their two kinds of training data contradict each other."""
-        if not len(states):
-            return []
-        matrot = self._head(states.to(next(self._head.parameters()).device)).matrot[:, 0].cpu()  # (P, 24, 3, 3)
-        body = matrot[:, : len(BODY_JOINTS)].clone()
-        body[:, 0] = torch.tensor(CAMERA_FLIP) @ body[:, 0]
-        return [Pose.from_matrot(one, score=score) for one, score in zip(body, scores, strict=True)]
-
 
 # -- loading ---------------------------------------------------------------------------------------------------------
 def _need(model: Any, config: Any, dtype: torch.dtype, quantize: Quantization, kind: str) -> MemoryNeed:
@@ -430,14 +291,9 @@ def load_weights(
     sources: layout.Sources, place: Device, quantize: Quantization, need: MemoryNeed, progress: Progress
 ) -> tuple[Any, dict[str, Tensor]]:
     """The model with its weights, and the head's tensors."""
-    fits = need.total <= place.free_bytes
-    if quantize != "none" or (not fits and place.kind == "cuda"):
+    check_memory(need, place)
+    if quantize != "none" or need.total > place.free_bytes:
         return _load_with_accelerate(sources, place, quantize, need, progress)
-    if not fits:
-        raise DeviceError(
-            f"The model needs {need.total / GIB:.1f} GB of memory and {place.free_bytes / GIB:.1f} GB are free: close "
-            "other programs, or use a computer with more memory or a graphics card."
-        )
     model = sources.empty_model()
     parameters = dict(model.named_parameters())
     head: dict[str, Tensor] = {}
@@ -458,14 +314,8 @@ def _load_with_accelerate(
     sources: layout.Sources, place: Device, quantize: Quantization, need: MemoryNeed, progress: Progress
 ) -> tuple[Any, dict[str, Tensor]]:
     """Fewer bits, or layers that do not fit the card kept in the computer's memory; transformers does both."""
-    import psutil
     from transformers import LlavaForConditionalGeneration
 
-    if need.total > place.free_bytes + psutil.virtual_memory().available:
-        raise DeviceError(
-            f"The model needs {need.total / GIB:.1f} GB; the card and the computer together have "
-            f"{(place.free_bytes + psutil.virtual_memory().available) / GIB:.1f} GB free. Choose 8bit or 4bit."
-        )
     if sources.projector != "mlp2x_gelu":
         raise DeviceError("Checkpoints with this projector can only be loaded whole and without quantisation.")
     head: dict[str, Tensor] = {}

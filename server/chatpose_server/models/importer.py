@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +20,22 @@ from .store import cache_dir
 
 Kind = Literal["language", "prior", "body"]
 
-_ZIPPED: Final = (".json", ".model", ".bin", ".safetensors", ".npz", ".pt", ".ckpt", ".tar", ".pth", ".yaml", ".yml")
+_ZIPPED: Final = (
+    ".json",
+    ".model",
+    ".jinja",
+    ".txt",
+    ".bin",
+    ".safetensors",
+    ".npz",
+    ".pt",
+    ".ckpt",
+    ".tar",
+    ".pth",
+    ".yaml",
+    ".yml",
+)
+_CHAT_FILES: Final = (".json", ".safetensors", ".jinja", ".txt", ".model")
 _DISK_MARGIN: Final = 200_000_000
 _PRIOR_FILES: Final = (".ckpt", ".pt", ".pth", ".tar")
 _WHERE: Final = {
@@ -100,6 +115,10 @@ def _only_folder(folder: Path) -> Path:
 
 # -- folders -----------------------------------------------------------------------------------------------------------
 def _import_folder(folder: Path, title: str, progress: Progress, clip: str | None) -> Imported:
+    from ..language.chat_layout import is_taught
+
+    if is_taught(folder):
+        return _import_chat_model(folder, title, progress)
     if _looks_like_checkpoint(folder):
         return _import_chatpose(folder, title, progress, clip)
     bodies = sorted(folder.rglob("SMPLX_*.npz"))
@@ -131,6 +150,11 @@ def _import_chatpose(folder: Path, title: str, progress: Progress, clip: str | N
                 f"'{title}' is CLIP, with which ChatPose sees, not ChatPose: leave it where it is, and import the "
                 "ChatPose folder that lies beside it."
             )
+    if "config.json" not in missing and _untaught(config):
+        raise ImportFileError(
+            f"'{title}' is a chat model ({config['model_type']}) that was never taught poses: teach it with "
+            "'chatpose-server train chat_poselm --base', and import what that exports."
+        )
     if missing:
         raise ImportFileError(
             f"'{title}' is not a whole checkpoint: {' and '.join(missing)} missing. Get what is missing from "
@@ -145,6 +169,39 @@ def _import_chatpose(folder: Path, title: str, progress: Progress, clip: str | N
         return Imported("language", name, out)
     layout.write_converted(sources, out, progress, source=title)
     return Imported("language", name, out)
+
+
+def _import_chat_model(folder: Path, title: str, progress: Progress) -> Imported:
+    """A folder as our own training exports it: checked whole, then copied as it is."""
+    from ..language.chat_model import check_folder
+
+    check_folder(folder)
+    out = cache_dir() / "models" / _safe_name(title)
+    if out.resolve() == folder.resolve():
+        return Imported("language", out.name, out)
+    wanted = [p for p in folder.iterdir() if p.is_file() and p.suffix in _CHAT_FILES]
+    _check_disk(out.parent, sum(p.stat().st_size for p in wanted), title)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir()
+        for done, path in enumerate(wanted):
+            progress("Copying", done / len(wanted))
+            shutil.copyfile(path, part / path.name)
+        if out.exists():
+            shutil.rmtree(out)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Imported("language", out.name, out)
+
+
+def _untaught(config: Mapping[str, Any]) -> bool:
+    """Whether transformers knows this kind of model, and LLaVA's published layout is not what it is in."""
+    from transformers import CONFIG_MAPPING
+
+    llava = any(key.startswith("mm_") for key in config)
+    return not llava and config.get("model_type") in CONFIG_MAPPING and config["model_type"] != "llava"
 
 
 # -- single files ------------------------------------------------------------------------------------------------------
