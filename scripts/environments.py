@@ -123,9 +123,9 @@ def _create(folder: Path) -> None:
 
 def _missing(environment: Environment) -> list[str]:
     """Names in the lock that are absent, of another version, or were cut off while being installed."""
-    check = ROOT / "scripts" / "missing_packages.py"
+    check = ROOT / "chatpose_blender" / "client" / "env_check.py"  # the add-on asks the same of its managed server
     done = subprocess.run(
-        [str(environment.python), str(check), str(environment.lock)], capture_output=True, text=True, check=True
+        [str(environment.python), "-I", str(check), str(environment.lock)], capture_output=True, text=True, check=True
     )
     return done.stdout.split()
 

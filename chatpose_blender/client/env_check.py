@@ -2,8 +2,9 @@
 
     python -I env_check.py server.txt torch-cpu.txt
 
-Run by the managed server's own Python, never imported. pip lays a package down file by file, so one that was cut off
-can look installed; its metadata is removed here, and pip lays it down anew.
+Run by the Python of the environment that is looked at (the managed server's, or a developer's), never imported. pip
+lays a package down file by file, so one that was cut off can look installed; its metadata is removed here, and pip lays
+it down anew.
 """
 
 import re
