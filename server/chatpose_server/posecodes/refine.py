@@ -35,7 +35,8 @@ _LIMIT_SCALE: Final = 6.0  # degrees
 _PENETRATION_SCALE: Final = 0.02  # metres
 _PENETRATION_SLOP: Final = 0.008  # metres of overlap that flesh gives way
 _PATIENCE: Final = 2.5  # a wish that is further off than this is given up rather than fought for
-_STALLS: Final = 2.5  # a pose is done after so many steps that gain less than 1 %; a step taken back counts less
+_SMALL_GAIN: Final = 0.02  # of the cost: an error of one degree
+_STALLS: Final = 2.5  # a pose is done after so many steps that gain next to nothing; a step taken back counts less
 _FLOOR: Final = 0.5  # keeps directions that hardly matter from running away
 _FACES_BELOW: Final = 45.0  # degrees of the pelvis off the vertical; beyond, facing says little
 _SEED_MOVES: Final = 0.035  # radians, over a variable's stiffness: 12 degrees at a shoulder, 5 at the spine
@@ -204,10 +205,10 @@ def _travel_weight() -> Tensor:
 
 
 def _moved(quat: Tensor, u: Tensor) -> Tensor:
-    """(B, 22, 4) moved by the variables (B, n)."""
+    """(..., 22, 4) moved by the variables (..., n)."""
     f = _freedom()
-    before = rot.rotvec_to_quat((u @ f.before.T).unflatten(-1, (-1, 3)))
-    after = rot.rotvec_to_quat((u @ f.after.T).unflatten(-1, (-1, 3)))
+    both = rot.rotvec_to_quat((u @ torch.cat([f.before, f.after]).T).unflatten(-1, (2, -1, 3)))
+    before, after = both.unbind(-3)
     return rot.quat_multiply(rot.quat_multiply(before, quat), after)
 
 
@@ -282,17 +283,17 @@ def _aim(c: Constraint) -> tuple[float, float]:
 
 
 def _residuals(p: _Problem, quat0: Tensor, u: Tensor) -> Tensor:
-    """(B, r): everything that is squared and summed."""
-    quat = _moved(quat0, u)
+    """(B, k, r), everything that is squared and summed, at k points (B, k, n) for each pose (B, 22, 4)."""
+    quat = _moved(quat0[:, None], u).flatten(0, 1)
     view = BodyView(rot.quat_to_matrot(quat))
-    near = u * p.stiffness
+    near = u * p.stiffness[:, None]
     over = limits.excess_quat(quat).flatten(1) / _LIMIT_SCALE
     deep = torch.relu(penetration(view) - _PENETRATION_SLOP) / _PENETRATION_SCALE
-    parts = [near, over, deep]
+    parts = [near, over.unflatten(0, u.shape[:2]), deep.unflatten(0, u.shape[:2])]
     if p.names:
-        v = measure_view(view, p.names)
-        miss = (torch.relu(v - p.hi) - torch.relu(p.lo - v)) * p.weight
-        parts.append(miss / torch.sqrt(1 + (miss / p.patience) ** 2))
+        v = measure_view(view, p.names).unflatten(0, u.shape[:2])
+        miss = (torch.relu(v - p.hi[:, None]) - torch.relu(p.lo[:, None] - v)) * p.weight[:, None]
+        parts.append(miss / torch.sqrt(1 + (miss / p.patience[:, None]) ** 2))
     return torch.cat(parts, -1)
 
 
@@ -341,16 +342,15 @@ def _solve_cost(
     normal, gradient = torch.zeros(batch, n, n), torch.zeros(batch, n)
     stalled = torch.zeros(batch)
     for _ in range(iterations):
-        p = problem.rows(live.repeat_interleave(n + 1))
-        points = (trial[live][:, None] + nudges).flatten(0, 1)
-        r = _residuals(p, quat0[live].repeat_interleave(n + 1, 0), points).unflatten(0, (-1, n + 1))
+        r = _residuals(problem.rows(live), quat0[live], trial[live][:, None] + nudges)
         cost = (r[:, 0] ** 2).sum(-1)
         better = cost < best_cost[live]
         jacobian = (r[:, 1:] - r[:, :1]) / _STEP  # (b, n, r)
         if allowed is not None:
             jacobian = jacobian * allowed[:, None]  # what has no derivative is never moved
         at = live[better]
-        gain = (best_cost[at] - cost[better]) / cost[better].clamp(min=1e-6)
+        gain = best_cost[at] - cost[better]
+        small = gain < (0.01 * cost[better]).clamp(min=_SMALL_GAIN)
         u[at], best_cost[at] = trial[at], cost[better]
         j = jacobian[better]
         normal[at] = j @ j.transpose(-1, -2)
@@ -358,7 +358,7 @@ def _solve_cost(
         damping[live] = torch.where(better, damping[live] * 0.3, damping[live] * 12.0).clamp(1e-5, 1e4)
         before = stalled[at]
         stalled[live] += 0.4  # a step that had to be taken back
-        stalled[at] = torch.where(gain > 0.01, 0.0, before + 1.0)
+        stalled[at] = torch.where(small, before + 1.0, 0.0)
         live = live[(stalled[live] < _STALLS) & (best_cost[live] > 1e-5)]
         if live.numel() == 0:
             break
