@@ -88,7 +88,8 @@ def chat_text(writer: Any, exchanges: Sequence[talk.Exchange], *, with_image: bo
                 messages.append({"role": role, "content": content})
     opened = exchanges[-1].answer is None
     if getattr(writer, "chat_template", None):
-        return writer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened, enable_thinking=False)
+        quiet = {} if in_parts else {"enable_thinking": False}  # Qwen's: no thoughts before the answer
+        return writer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened, **quiet)
     if in_parts:
         raise CheckpointFilesError(
             "This model has no chat template, so there is no telling how it is asked: use its '-Instruct' folder."
