@@ -308,6 +308,10 @@ def _train(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in names:
         raise ChatPoseError("invalid_request", f"There is no training called '{name}'. Known: {', '.join(names)}.")
+    if name == "poselm":
+        from .training.which import training_for
+
+        name = training_for(rest)
     status = importlib.import_module(f".training.{name}", __package__).main(rest)
     return int(status or 0)
 
