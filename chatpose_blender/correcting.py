@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import bpy
 
 from . import seen, session
+from .answers import put
+from .applying import from_picture, options_of
 from .client.contract import Pose, PoseRequest, Result
 from .client.http import Endpoint
 from .rig import apply, posing
@@ -125,10 +127,8 @@ class Correction:
         session.redraw()
 
     def _fitting(self, armature: bpy.types.Object, pose: Pose) -> tuple[apply.Quats, apply.Options]:
-        from .operators.apply_pose import options_of
-        from .operators.image_pose import applied
 
-        taken, settings = applied(bpy.context, pose)
+        taken, settings = from_picture(bpy.context, pose)
         options = options_of(armature, bpy.context.scene.chatpose)
         return taken.joints, replace(options, facing=settings["facing"], hands=settings["hands"])
 
@@ -142,15 +142,13 @@ class Correction:
 
     def keep(self) -> bool:
         """The last answer as one undo step; False when there was none."""
-        from .operators.answers import put
-        from .operators.image_pose import applied
 
         self.restore()
         armature = self.target.find()
         if self.shown is None or armature is None:
             return False
         seen.remember(self.known)
-        pose, settings = applied(bpy.context, self.shown.pose)
+        pose, settings = from_picture(bpy.context, self.shown.pose)
         count = len(self.known.corrections)
         prompt = f"{self.known.image[0]}: {count} points corrected" if count != 1 else f"{self.known.image[0]}: 1 point"
         put(armature, pose, prompt=prompt, result=self.shown.result, **settings)

@@ -4,7 +4,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import __package__ as base_package
-from . import keymaps, local
+from . import local
 from .client.http import DEFAULT_ADDRESS, BadAddressError, Endpoint
 from .rig.body import STANDIN_FILE
 
@@ -14,8 +14,8 @@ def _on_address(self: bpy.types.AddonPreferences, context: bpy.types.Context) ->
     self.server = "ADDRESS"
 
 
-class ChatPosePreferences(bpy.types.AddonPreferences):
-    bl_idname = base_package
+class Settings:
+    """The preferences' values; ``panels.preferences`` draws them."""
 
     server: EnumProperty(
         name="Server",
@@ -82,34 +82,8 @@ class ChatPosePreferences(bpy.types.AddonPreferences):
         default=True,
     )
 
-    def draw(self, context: bpy.types.Context) -> None:
-        """The preferences' box."""
-        column = self.layout.column()
-        column.use_property_split = True
-        column.row().prop(self, "server", expand=True)
-        if self.server == "LOCAL":
-            self._draw_local(context, column)
-        else:
-            column.prop(self, "address")
-            column.prop(self, "token")
-            column.prop(self, "token_file")
-        column.prop(self, "check_at_start")
-        column.prop(self, "body_file")
-        column.prop(self, "remember_poses")
-        column.operator("chatpose.check_connection")
-        keymaps.draw(self.layout.box())
 
-    def _draw_local(self, context: bpy.types.Context, column: bpy.types.UILayout) -> None:
-        from .panels import server  # panels are drawn from the preferences' values
-
-        server.draw(context, column.box(), local.status())
-        server.draw_tools(column, local.status())
-        column.prop(self, "start_server")
-        for name in ("compute", "server_python", "wheels_folder"):
-            column.prop(self, name)
-
-
-def get(context: bpy.types.Context) -> ChatPosePreferences | None:
+def get(context: bpy.types.Context) -> Settings | None:
     """None while the add-on is registered without being enabled in the preferences."""
     addon = context.preferences.addons.get(base_package)
     return None if addon is None else addon.preferences
@@ -157,6 +131,3 @@ def refusal(context: bpy.types.Context) -> str:
     if is_loopback or bpy.app.online_access:
         return ""
     return "The server is on another computer: allow online access in Preferences, System, Network"
-
-
-CLASSES = (ChatPosePreferences,)

@@ -9,7 +9,6 @@ from . import (
     keymaps,
     people_pictures,
     pictures,
-    preferences,
     properties,
     seen,
     session,
@@ -18,7 +17,7 @@ from . import (
 from .operators import CLASSES as OPERATORS
 from .panels import CLASSES as PANELS
 
-CLASSES = (*properties.CLASSES, *preferences.CLASSES, *OPERATORS, *PANELS)
+CLASSES = (*properties.CLASSES, *OPERATORS, *PANELS)
 
 
 def register() -> None:

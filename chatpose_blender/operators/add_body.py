@@ -1,9 +1,10 @@
 """Add SMPL-X Body: a T-posed armature with a skinned mesh, ready to be posed. Shape Body: another figure."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import bpy
+from bpy.app.translations import pgettext_iface
 from bpy.props import FloatVectorProperty
 
 from .. import preferences, session
@@ -11,6 +12,7 @@ from ..client.http import ClientError
 from ..rig import apply, body
 from . import targets
 from .polls import Explains
+from .ticks import OverTicks
 
 LIMIT = 3.0  # betas are in standard deviations; beyond three lie few people
 
@@ -38,25 +40,27 @@ def reading(context: bpy.types.Context, then: Callable[[], object]) -> bool:
     return True
 
 
-class CHATPOSE_OT_add_body(Explains, bpy.types.Operator):
+class CHATPOSE_OT_add_body(OverTicks, Explains, bpy.types.Operator):
     bl_idname = "chatpose.add_body"
     bl_label = "Add SMPL-X Body"
     bl_description = "Add a character with SMPL-X's skeleton at the 3D cursor"
     bl_options = {"REGISTER", "UNDO"}
+    errors = (body.BodyFileError,)
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
         return "" if context.mode == "OBJECT" else "Go back to Object Mode first"
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        if reading(context, lambda: bpy.ops.chatpose.add_body("EXEC_DEFAULT", True)):
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if reading(context, lambda: bpy.ops.chatpose.add_body("INVOKE_DEFAULT", True)):
             return {"CANCELLED"}  # it comes back when the file has been read, and makes its undo step then
-        try:
-            body.make_body(context, body.load_body(preferences.body_file(context)))
-        except body.BodyFileError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+        return super().invoke(context, event)
+
+    def status(self) -> str:
+        return pgettext_iface("Adding the body    Esc: Cancel")
+
+    def work(self, context: bpy.types.Context) -> Iterator[None]:
+        yield from body.making(context, body.load_body(preferences.body_file(context)))
 
 
 class CHATPOSE_OT_shape_body(Explains, bpy.types.Operator):

@@ -6,31 +6,13 @@ from collections.abc import Iterable
 import bpy
 from bpy.props import IntProperty, StringProperty
 
-from .. import blender_versions, conversation
+from .. import conversation
+from ..applying import options_of
 from ..client.contract import ContractError, Pose
 from ..properties import APPLY_NAMES, ApplySettings
-from ..rig import apply, keyframes, keying, posing, smplx
+from ..rig import keyframes, keying, posing
 from . import targets
 from .polls import Explains, OnCharacter
-
-
-def settings_of(owner: ApplySettings) -> dict[str, object]:
-    """The apply settings of a scene or an operator, by name."""
-    return {name: getattr(owner, name) for name in APPLY_NAMES}
-
-
-def options_of(armature: bpy.types.Object, owner: ApplySettings) -> apply.Options:
-    """The settings as the rig's options: parts become joints."""
-    return apply.Options(
-        joints=_joints(armature, owner.part),
-        strength=owner.strength,
-        mirror=owner.mirror,
-        facing=owner.facing,
-        turn=owner.turn,
-        height=owner.height,
-        hands=owner.hands,
-        to_forward=owner.to_forward,
-    )
 
 
 class CHATPOSE_OT_apply_pose(Explains, ApplySettings, bpy.types.Operator):
@@ -147,15 +129,6 @@ def key_switches(context: bpy.types.Context, armature: bpy.types.Object, switche
     """Keys what was switched to FK with the pose: a switch that is animated would go back at the next frame."""
     for bone, name in switched:
         armature.pose.bones[bone].keyframe_insert(f'["{name}"]', frame=context.scene.frame_current, group=bone)
-
-
-def _joints(armature: bpy.types.Object, part: str) -> frozenset[str] | None:
-    if part == "ALL":
-        return None
-    if part == "SELECTED":
-        chosen = [bone.name for bone in armature.pose.bones if blender_versions.is_selected(bone)]
-        return posing.joints_of(armature, chosen)
-    return smplx.PARTS[part]
 
 
 CLASSES = (CHATPOSE_OT_apply_pose, CHATPOSE_OT_key_pose)

@@ -13,11 +13,11 @@ import numpy as np
 from bpy.props import IntProperty
 
 from .. import session
+from ..answers import put
+from ..applying import options_of, settings_of
 from ..client.contract import Result
 from ..rig import apply, posing, thumbnail
 from ..rig.armature import joint_places
-from .answers import put
-from .apply_pose import options_of, settings_of
 from .polls import Explains
 
 _NEXT = {"RIGHT_ARROW", "PAGE_DOWN"}

@@ -6,9 +6,9 @@ import bpy
 from bpy.props import StringProperty
 
 from .. import conversation, session
+from ..applying import settings_of
 from ..client.contract import PoseRequest
 from . import targets
-from .apply_pose import settings_of
 from .polls import Explains, asking_refusal
 from .pose import ask, ask_what
 

@@ -12,7 +12,6 @@ import blf
 import bpy
 import gpu
 from bpy.app.translations import pgettext_iface
-from bpy.props import BoolProperty
 from bpy_extras import view3d_utils
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
@@ -21,9 +20,10 @@ from mathutils.geometry import intersect_line_line
 from .. import preferences, session
 from ..dragging import MAIN_HANDLES, Drag
 from ..rig import keyframes, posing
+from ..titles import title
 from . import targets
 from .apply_pose import insert_keys
-from .polls import AsksServer, Explains
+from .polls import AsksServer, EndsTool
 from .prior import prior_of
 
 _TICK_SECONDS: Final = 0.02
@@ -241,21 +241,14 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
         context.workspace.status_text_set(text)
 
 
-class CHATPOSE_OT_drag_end(Explains, bpy.types.Operator):
+class CHATPOSE_OT_drag_end(EndsTool, bpy.types.Operator):
     bl_idname = "chatpose.drag_end"
-    bl_label = "Keep"
     bl_description = "End dragging: keep the pose, or bring the old one back exactly"
-    bl_options = {"INTERNAL"}
-
-    keep: BoolProperty(name="Keep", description="Keep the pose instead of bringing the old one back", default=True)
+    tool = "drag"
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
         return "" if session.current.drag is not None else "Nothing is being dragged"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session.current.drag.ending = self.keep  # the running operator ends itself, which makes the undo step
-        return {"FINISHED"}
 
 
 # -- the view ----------------------------------------------------------------------------------------------------------
@@ -350,7 +343,7 @@ def _draw(operator: CHATPOSE_OT_drag) -> None:
             _disc(shader, at, radius + 1.5 * scale, corners, _RIM)
             _disc(shader, at, radius, corners, (*colour[:3], 1.0) if lit else colour)
             if lit:
-                _label(at + Vector((radius + 5 * scale, -4 * scale)), _title(name), scale)
+                _label(at + Vector((radius + 5 * scale, -4 * scale)), title(name), scale)
     finally:
         gpu.state.blend_set("NONE")
 
@@ -384,15 +377,6 @@ def _label(at: Vector, text: str, scale: float) -> None:
     blf.position(0, at.x, at.y, 0)
     blf.draw(0, text)
     blf.disable(0, blf.SHADOW)
-
-
-_WORDS: Final = {"wrist": "Hand", "ankle": "Foot", "spine3": "Chest", "pelvis": "Pelvis"}
-
-
-def _title(name: str) -> str:
-    side, _, part = name.rpartition("_")
-    word = _WORDS.get(part, part.title())
-    return pgettext_iface(f"{side.title()} {word}" if side else word)
 
 
 CLASSES = (CHATPOSE_OT_drag, CHATPOSE_OT_drag_end)

@@ -8,11 +8,11 @@ import bpy
 from bpy.props import IntProperty, StringProperty
 
 from .. import session
+from ..answers import found
+from ..applying import settings_of
 from ..client.http import ClientError
 from ..rig import keyframes, pose_files, posing
 from . import targets
-from .answers import found
-from .apply_pose import ApplySettings, settings_of
 from .motion import Keying, options_of_motion, put_motion
 from .polls import OnCharacter
 
@@ -136,10 +136,11 @@ class CHATPOSE_OT_paste_pose(_OnCharacter, bpy.types.Operator):
 
 def put(context: bpy.types.Context, armature: bpy.types.Object, motion: pose_files.Motion, first: int) -> set[str]:
     """One undo step: a pose put on the rig, or a motion keyed from a frame on. Raises what motions and files raise."""
-    settings: ApplySettings = context.scene.chatpose
+    settings = context.scene.chatpose
     if len(motion) > 1:
         frames = range(first, first + len(motion))
-        put_motion(armature, Keying(motion, frames, options_of_motion(armature, settings)))
+        options = options_of_motion(armature, settings)
+        put_motion(armature, lambda: Keying(motion, frames, options))
         return {"FINISHED"}
     pose = json.dumps(pose_files.to_json(motion.frame(0)))
     with session.in_window():

@@ -1,6 +1,6 @@
-"""The reference picture: from a file, a drop, a camera's background, the clipboard, the render or the viewport.
+"""The reference picture: from a file, a camera's background, the clipboard, the render or the viewport.
 
-Only chooses it; ``image_pose`` takes poses from it.
+Only chooses it; ``image_pose`` takes poses from it, and ``image_drop`` does both.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ from bpy.props import StringProperty
 from .. import image_sources, session
 from ..client import converter
 from ..client import picture as pictures
-from . import targets
 from .polls import Explains
 
 FILES = "*.png;*.jpg;*.jpeg;*.webp;" + ";".join(f"*{suffix}" for suffix in sorted(pictures.CONVERTED))
@@ -59,44 +58,6 @@ class CHATPOSE_OT_picture_open(bpy.types.Operator):
             return {"CANCELLED"}
         use(context, image)
         return {"FINISHED"}
-
-
-class CHATPOSE_OT_picture_drop(bpy.types.Operator):
-    bl_idname = "chatpose.picture_drop"
-    bl_label = "Pose from Picture"
-    bl_description = "Make the file the reference picture and pose the character as the person in it"
-    bl_options = {"INTERNAL", "UNDO"}
-
-    filepath: StringProperty(name="File", description="The picture's file", subtype="FILE_PATH", options={"SKIP_SAVE"})
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        image = load(self, self.filepath)
-        if image is None:
-            return {"CANCELLED"}
-        use(context, image)
-        if image.source != "MOVIE":
-            from .image_pose import CHATPOSE_OT_pose_from_picture
-
-            reason = CHATPOSE_OT_pose_from_picture.refusal(context)
-            if reason:  # the picture is there all the same
-                refuse(self, f"{reason}.")
-            else:
-                bpy.ops.chatpose.pose_from_picture()
-        return {"FINISHED"}
-
-
-class CHATPOSE_FH_picture(bpy.types.FileHandler):
-    """Pictures dropped onto a 3D viewport. Blender asks which is meant when its own image drop is possible as well."""
-
-    bl_idname = "CHATPOSE_FH_picture"
-    bl_label = "Pose from Picture"
-    bl_import_operator = "chatpose.picture_drop"
-    bl_file_extensions = f"{FILES};{MOVIES}".replace("*", "")
-
-    @classmethod
-    def poll_drop(cls, context: bpy.types.Context) -> bool:
-        is_view = context.area is not None and context.area.type == "VIEW_3D"
-        return is_view and not targets.refusal(targets.armature_of(context.active_object))
 
 
 class CHATPOSE_OT_picture_from_camera(Explains, bpy.types.Operator):
@@ -321,8 +282,6 @@ def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
 
 CLASSES = (
     CHATPOSE_OT_picture_open,
-    CHATPOSE_OT_picture_drop,
-    CHATPOSE_FH_picture,
     CHATPOSE_OT_picture_from_camera,
     CHATPOSE_OT_picture_from_clipboard,
     CHATPOSE_OT_picture_from_render,

@@ -13,6 +13,7 @@ import bpy
 import numpy as np
 
 from .. import image_sources, preferences, session
+from ..applying import from_picture
 from ..client.contract import DenoiseRequest, Person, Pose, Result
 from ..client.http import Endpoint
 from ..client.jobs import Failed
@@ -20,7 +21,7 @@ from ..client.picture import FileRequest
 from ..rig import rotations as rot
 from . import targets
 from .image import refuse, settings_of
-from .image_pose import TakesPicture, applied
+from .image_pose import TakesPicture
 from .motion import MAX_SPAN, Keying, motion_of, options_of_motion, put_motion
 
 _SAME_PERSON = 0.15  # by how much more another box overlaps the last one before it is taken to be the person
@@ -196,10 +197,10 @@ def _key(shoot: _Shoot, poses: Sequence[Pose]) -> None:
     if armature is None:
         session.fail(f"'{shoot.target.name}' is no longer in the scene; nothing was keyed.")
         return
-    taken = [applied(bpy.context, pose) for pose in poses]
+    taken = [from_picture(bpy.context, pose) for pose in poses]
     changes = {name: taken[0][1][name] for name in ("facing", "hands")}
     options = options_of_motion(armature, bpy.context.scene.chatpose, **changes)
-    put_motion(armature, Keying(motion_of([pose for pose, _ in taken]), shoot.frames, options))
+    put_motion(armature, lambda: Keying(motion_of([pose for pose, _ in taken]), shoot.frames, options))
     missed = len(shoot.files) - len(shoot.poses)
     session.current.answer = f"Keyed {len(poses)} frames." + (
         f" In {missed} of the pictures nobody is seen; they are filled in." if missed else ""

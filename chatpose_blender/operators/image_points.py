@@ -12,17 +12,17 @@ import blf
 import bpy
 import gpu
 from bpy.app.translations import pgettext_iface
-from bpy.props import BoolProperty
 from bpy_extras import view3d_utils
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
 from .. import blender_versions, preferences, seen, session
 from ..correcting import BONES, Correction
+from ..titles import title
 from . import targets
 from .image import settings_of
 from .image_pose import TakesPicture, words_of
-from .polls import Explains
+from .polls import EndsTool
 
 _TICK_SECONDS: Final = 0.1
 _REACH: Final = 14.0  # pixels within which the pointer is on a point, at scale 1
@@ -280,21 +280,14 @@ def begin(context: bpy.types.Context) -> Correction:
     return Correction(targets.target(context), known, preferences.endpoint(context), words_of(context))
 
 
-class CHATPOSE_OT_correct_end(Explains, bpy.types.Operator):
+class CHATPOSE_OT_correct_end(EndsTool, bpy.types.Operator):
     bl_idname = "chatpose.correct_end"
-    bl_label = "Keep"
     bl_description = "End correcting: keep the pose, or bring the old one back exactly"
-    bl_options = {"INTERNAL"}
-
-    keep: BoolProperty(name="Keep", description="Keep the pose instead of bringing the old one back", default=True)
+    tool = "correction"
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
         return "" if session.current.correction is not None else "No points are being corrected"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        session.current.correction.ending = self.keep  # the running operator ends itself, which makes the undo step
-        return {"FINISHED"}
 
 
 def _scale() -> float:
@@ -370,7 +363,7 @@ def _draw(operator: CHATPOSE_OT_correct_points) -> None:
             _disc(at, radius + 1.5 * scale, (*_RIM[:3], _RIM[3] * alpha))
             _disc(at, radius, (*colour, alpha))
             if lit:
-                _label(at + Vector((radius + 5 * scale, -4 * scale)), name.replace("_", " ").title(), scale)
+                _label(at + Vector((radius + 5 * scale, -4 * scale)), title(name), scale)
     finally:
         gpu.state.blend_set("NONE")
 

@@ -11,14 +11,14 @@ import bpy
 from bpy.props import CollectionProperty, IntProperty, StringProperty
 
 from .. import image_sources, preferences, seen, session
+from ..answers import found, put
+from ..applying import from_picture
 from ..client.contract import PeopleRequest, Pose, PoseRequest, Result, Sight
 from ..client.http import Endpoint
 from ..client.picture import Picture
 from ..picture_properties import MAX_PEOPLE
-from ..rig import apply, smplx
+from ..rig import apply
 from . import targets
-from .answers import found, put
-from .apply_pose import settings_of as apply_settings
 from .image import refuse, settings_of
 from .polls import Explains, asking_refusal, busy
 
@@ -29,15 +29,6 @@ READING = "Reading the Picture"
 def words_of(context: bpy.types.Context) -> str:
     """What the artist says along with the picture."""
     return context.scene.chatpose.prompt.strip() if settings_of(context).use_prompt else ""
-
-
-def applied(context: bpy.types.Context, pose: Pose) -> tuple[Pose, dict[str, object]]:
-    """The pose and how it is put on rigs, as the picture's settings want facing and hands."""
-    settings = settings_of(context)
-    if settings.hands == "KEEP":
-        pose = replace(pose, joints={n: q for n, q in pose.joints.items() if n not in smplx.HAND_JOINTS})
-    hands = "RELAXED" if settings.hands == "RELAXED" else "KEEP"
-    return pose, apply_settings(context.scene.chatpose) | {"facing": settings.facing, "hands": hands}
 
 
 class TakesPicture(Explains):
@@ -143,7 +134,7 @@ def take_pose(work: session.Work, result: Result, key: tuple[str, int], picture:
     if image is not None and result.sight is not None:
         seen.looked(image, picture, result.sight, result.poses[0])
         seen.shown(image)
-    pose, settings = applied(bpy.context, result.poses[0])
+    pose, settings = from_picture(bpy.context, result.poses[0])
     prompt = f"{key[0]}: {words}" if words else f"As in {key[0]}"
     put(armature, pose, prompt=prompt, result=result, **settings)
 
@@ -288,7 +279,7 @@ class CHATPOSE_OT_apply_poses(bpy.types.Operator):
         before = [apply.snapshot(rig) for rig in rigs]
         try:
             for name, pose in items:
-                taken, settings = applied(context, pose)
+                taken, settings = from_picture(context, pose)
                 bpy.ops.chatpose.apply_pose(target=name, pose=json.dumps(taken.to_json()), **settings)
         except RuntimeError as error:  # one that cannot be posed must not leave the others half done
             for rig, channels in zip(rigs, before, strict=True):

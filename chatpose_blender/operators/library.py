@@ -5,9 +5,9 @@ from bpy.app.translations import pgettext_tip
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from .. import blender_versions, conversation, history, session
+from ..applying import settings_of
 from ..rig import library, posing
 from . import targets
-from .apply_pose import settings_of
 from .polls import Explains, OnCharacter, busy
 
 PAGE = 12  # poses on one page of the panel

@@ -3,9 +3,8 @@
 import json
 import re
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import bpy
@@ -14,19 +13,19 @@ from bpy.app.translations import pgettext_iface
 from bpy.props import IntProperty, StringProperty
 
 from .. import preferences, session
+from ..answers import found
+from ..applying import options_of
 from ..client.contract import DenoiseRequest, InterpolateRequest, Pose, PoseRequest, Result
 from ..properties import ApplySettings
 from ..rig import apply, keyframes, keying, motions, pose_files, posing, puppet, smplx
 from . import targets
-from .apply_pose import options_of
-from .pose import can_ask, found
+from .pose import can_ask
 from .prior import ByPrior, prior_of
+from .ticks import OverTicks
 
 EXACT_FRAMES = 32  # up to here every frame is put on the ground by its skin; above, by the skeleton, a centimetre off
 MAX_BEATS = 64
 MAX_SPAN = 500  # frames that in-betweens or smoothing are asked for at once
-_TICK_SECONDS = 0.01
-_BUDGET_SECONDS = 0.004  # of a tick: with its last step, six at most, it stays under 10 ms
 _ERRORS = (keyframes.KeyframeError, pose_files.PoseFileError, *posing.RigError)
 
 
@@ -110,7 +109,7 @@ def motion_of(poses: Sequence[Pose]) -> pose_files.Motion:
     return pose_files.Motion({name: np.array([pose.joints[name] for pose in poses]) for name in names})
 
 
-class CHATPOSE_OT_key_poses(bpy.types.Operator):
+class CHATPOSE_OT_key_poses(OverTicks, bpy.types.Operator):
     bl_idname = "chatpose.key_poses"
     bl_label = "Key Poses"
     bl_description = "Put poses on the character at their frames and key them"
@@ -120,70 +119,27 @@ class CHATPOSE_OT_key_poses(bpy.types.Operator):
     poses: StringProperty(name="Poses", description="Frames and poses as JSON", options={"SKIP_SAVE"})
     waiting: StringProperty(name="Motion", description="The number of a motion that waits", options={"SKIP_SAVE"})
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """All at once, as scripts want it."""
-        try:
-            for _ in self._steps(context):
-                pass
-        except _ERRORS as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+    errors = _ERRORS
+    cancelled = "Cancelled; nothing was keyed."
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Over several ticks, so that Blender goes on drawing; Esc takes back what was keyed so far."""
-        try:
-            self.steps = self._steps(context)
-            next(self.steps, None)
-        except _ERRORS as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        self.armature = session.Target.of(context.scene.objects[self.target])
-        self.kept = keyframes.remember(context.scene.objects[self.target])
-        self.timer = context.window_manager.event_timer_add(_TICK_SECONDS, window=context.window)
-        context.window_manager.modal_handler_add(self)
-        context.workspace.status_text_set(pgettext_iface("Keying    Esc: Cancel"))
-        return {"RUNNING_MODAL"}
+    def status(self) -> str:
+        return pgettext_iface("Keying    Esc: Cancel")
 
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if event.type == "ESC" and event.value == "PRESS":
-            return self._take_back(context, "Cancelled; nothing was keyed.")
-        if event.type != "TIMER":
-            return {"RUNNING_MODAL"}
-        end = time.perf_counter() + _BUDGET_SECONDS
-        try:
-            while time.perf_counter() < end:
-                next(self.steps)
-        except StopIteration:
-            self._stop(context)
-            return {"FINISHED"}
-        except _ERRORS as error:
-            return self._take_back(context, str(error))
-        return {"RUNNING_MODAL"}
-
-    def cancel(self, context: bpy.types.Context) -> None:
-        """Blender ends the operator itself, for example when the window closes."""
-        self._take_back(context, "")
-
-    def _take_back(self, context: bpy.types.Context, sentence: str) -> set[str]:
-        self._stop(context)
-        armature = self.armature.find()
-        if armature is not None:
-            keyframes.put_back(armature, self.kept)
-        if sentence:
-            session.fail(sentence)
-        return {"CANCELLED"}
-
-    def _stop(self, context: bpy.types.Context) -> None:
-        context.window_manager.event_timer_remove(self.timer)
-        context.workspace.status_text_set(None)
-
-    def _steps(self, context: bpy.types.Context) -> Iterator[None]:
+    def work(self, context: bpy.types.Context) -> Iterator[None]:
         armature = context.scene.objects.get(self.target)
         reason = targets.refusal(armature)
         if reason:
             raise posing.NotPosableError(f"{reason}.")
-        return keying_steps(context, armature, _waiting.pop(self.waiting, None) or self._read(context, armature))
+        self.rig, self.kept = session.Target.of(armature), None
+        keying_work = _waiting.pop(self.waiting, None) or self._read(context, armature)
+        if self.by_ticks:  # scripts cannot be interrupted
+            self.kept = yield from keyframes.remembering(armature)
+        yield from keying_steps(context, armature, keying_work)
+
+    def taking_back(self) -> Iterator[None]:
+        armature = self.rig.find()
+        if armature is not None and self.kept is not None:
+            yield from keyframes.putting_back(armature, self.kept)
 
     def _read(self, context: bpy.types.Context, armature: bpy.types.Object) -> Keying:
         try:
@@ -196,26 +152,29 @@ class CHATPOSE_OT_key_poses(bpy.types.Operator):
 
 def put_keys(armature: bpy.types.Object, keys: Sequence[tuple[int, Pose]]) -> None:
     """One undo step: poses keyed at their frames."""
-    options = options_of_motion(armature, bpy.context.scene.chatpose)
-    put_motion(armature, Keying(motion_of([pose for _, pose in keys]), [frame for frame, _ in keys], options))
+    options, frames = options_of_motion(armature, bpy.context.scene.chatpose), [frame for frame, _ in keys]
+    put_motion(armature, lambda: Keying(motion_of([pose for _, pose in keys]), frames, options))
 
 
-def put_motion(armature: bpy.types.Object, work: Keying) -> None:
-    """One undo step: a motion keyed. In a window a thread makes the tracks and the keys come over several ticks."""
+def put_motion(armature: bpy.types.Object, make: Callable[[], Keying]) -> None:
+    """One undo step: a motion keyed. In a window a thread makes it and its tracks, and the keys come over several
+    ticks; so ``make`` touches nothing of Blender's.
+    """
     if bpy.app.background:
-        _key(armature, work, "EXEC_DEFAULT")
+        _key(armature, make(), "EXEC_DEFAULT")
         return
     at = motions.stand(armature)
 
-    def make(report: Callable[[str, float], None], stop: threading.Event) -> motions.Tracks:
-        return motions.tracks(at, work.motion, work.options, placed=work.placed)
+    def prepare(report: Callable[[str, float], None], stop: threading.Event) -> Keying:
+        work = make()
+        return replace(work, tracks=motions.tracks(at, work.motion, work.options, placed=work.placed))
 
-    def take(done: session.Work, tracks: motions.Tracks) -> None:
+    def take(done: session.Work, work: Keying) -> None:
         there = found(done)
         if there is not None:
-            _key(there, replace(work, tracks=tracks), "INVOKE_DEFAULT")
+            _key(there, work, "INVOKE_DEFAULT")
 
-    session.run("Keying", make, session.Target.of(armature), take)
+    session.run("Keying", prepare, session.Target.of(armature), take)
 
 
 def _key(armature: bpy.types.Object, work: Keying, how: str) -> None:
@@ -356,7 +315,23 @@ def _key_span(span: Sequence[int]) -> object:
 # -- what the prior does to motions ------------------------------------------------------------------------------------
 
 
-class CHATPOSE_OT_in_between(ByPrior, bpy.types.Operator):
+class MotionError(ValueError):
+    """A motion that cannot be worked on. The text is for the artist."""
+
+
+class ReadsMotion(ByPrior, OverTicks):
+    """Reads the rig's poses off its keys and asks the prior about them."""
+
+    errors = (MotionError, *_ERRORS)
+
+    def status(self) -> str:
+        return pgettext_iface("Reading the motion    Esc: Cancel")
+
+    def refuse(self, sentence: str) -> set[str]:
+        return _refuse(self, sentence)
+
+
+class CHATPOSE_OT_in_between(ReadsMotion, bpy.types.Operator):
     bl_idname = "chatpose.in_between"
     bl_label = "In-Between"
     bl_description = "Key what a body naturally does between the keys before and after the current frame"
@@ -366,27 +341,23 @@ class CHATPOSE_OT_in_between(ByPrior, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         return can_ask(cls, context, "interpolate", _no_motion(context))
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def work(self, context: bpy.types.Context) -> Iterator[None]:
         armature = targets.target(context)
         gap = _gap(context, armature)
         if gap is None:
-            return _refuse(self, "The current frame is not between two keys of the character; go to one that is.")
+            raise MotionError("The current frame is not between two keys of the character; go to one that is.")
         first, last = gap
         if last - first > MAX_SPAN:
-            return _refuse(self, f"The keys are more than {MAX_SPAN:,} frames apart; key a pose between them first.")
-        keys = tuple(zip((first, last), read_frames(context, armature, (first, last)), strict=True))
+            raise MotionError(f"The keys are more than {MAX_SPAN:,} frames apart; key a pose between them first.")
+        poses = yield from reading_frames(context, armature, (first, last))
         span = range(first + 1, last)
-        session.begin(
-            preferences.endpoint(context),
-            "In-Betweens",
-            InterpolateRequest(keys, tuple(span), prior_of(self, context)),
-            session.Target.of(armature),
-            _key_read(span),
-        )
-        return {"FINISHED"}
+        keys = tuple(zip((first, last), poses, strict=True))
+        request = InterpolateRequest(keys, tuple(span), prior_of(self, context))
+        target = session.Target.of(armature)
+        session.begin(preferences.endpoint(context), "In-Betweens", request, target, _key_read(span))
 
 
-class CHATPOSE_OT_smooth_motion(ByPrior, bpy.types.Operator):
+class CHATPOSE_OT_smooth_motion(ReadsMotion, bpy.types.Operator):
     bl_idname = "chatpose.smooth_motion"
     bl_label = "Smooth Motion"
     bl_description = "Make the character's motion in the scene's frame range smooth and natural, and key every frame"
@@ -405,15 +376,15 @@ class CHATPOSE_OT_smooth_motion(ByPrior, bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         return can_ask(cls, context, "denoise", _no_motion(context))
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
+    def work(self, context: bpy.types.Context) -> Iterator[None]:
         armature, scene = targets.target(context), context.scene
         keys = key_frames(armature)
-        span = range(max(scene.frame_start, min(keys)), min(scene.frame_end, max(keys)) + 1)
+        span = range(max(scene.frame_start, min(keys)), min(scene.frame_end, max(keys)) + 1) if keys else range(0)
         if len(span) > MAX_SPAN:
-            return _refuse(self, f"Smoothing takes {MAX_SPAN:,} frames at most; set a shorter frame range.")
+            raise MotionError(f"Smoothing takes {MAX_SPAN:,} frames at most; set a shorter frame range.")
         if len(span) < 3:
-            return _refuse(self, "The scene's frame range holds fewer than three frames of motion; set a longer one.")
-        poses = read_frames(context, armature, span)
+            raise MotionError("The scene's frame range holds fewer than three frames of motion; set a longer one.")
+        poses = yield from reading_frames(context, armature, span)
         request = DenoiseRequest(
             tuple(poses),
             scene.render.fps / scene.render.fps_base,
@@ -422,28 +393,45 @@ class CHATPOSE_OT_smooth_motion(ByPrior, bpy.types.Operator):
             _rest_of(armature),
         )
         session.begin(preferences.endpoint(context), "Smoothing", request, session.Target.of(armature), _key_read(span))
-        return {"FINISHED"}
 
 
 def key_frames(armature: bpy.types.Object) -> list[int]:
     """The frames at which the rig's bones have keys, in order."""
     curves = (curve for curve in keyframes.curves_of(armature) if curve.data_path.startswith("pose.bones"))
-    return sorted({round(point.co[0]) for curve in curves for point in curve.keyframe_points})
+    found: set[int] = set()
+    last = np.empty(0)
+    for frames in map(keyframes.frames_of, curves):
+        if not np.array_equal(frames, last):  # most curves have the frames of the one before
+            found.update(np.rint(frames).astype(int).tolist())
+            last = frames
+    return sorted(found)
 
 
 def read_frames(context: bpy.types.Context, armature: bpy.types.Object, frames: Sequence[int]) -> list[Pose]:
     """The rig's pose at each frame, with its pelvis' place; leaves the scene at the frame it was at."""
-    motion = motions.sample(armature, frames)
+    return keyframes.finish(reading_frames(context, armature, frames))
+
+
+def reading_frames(
+    context: bpy.types.Context, armature: bpy.types.Object, frames: Sequence[int]
+) -> Generator[None, None, list[Pose]]:
+    """``read_frames`` in steps of a few milliseconds; closed half way, the scene is at its frame all the same."""
+    motion = yield from motions.sampling(armature, frames)
+    poses: list[Pose] = []
     if motion is not None:
-        places = motion.transl.tolist()
-        return [Pose(motion.frame(i), tuple(place)) for i, place in enumerate(places)]
+        for i, place in enumerate(motion.transl.tolist()):
+            poses.append(Pose(motion.frame(i), tuple(place)))
+            yield
+        return poses
     present = context.scene.frame_current
     shape = puppet.measure(armature)
-    poses: list[Pose] = []
-    for frame in frames:
-        context.scene.frame_set(frame)
-        poses.append(Pose(posing.read(armature), shape.pose(armature)[1]))
-    context.scene.frame_set(present)
+    try:
+        for frame in frames:
+            context.scene.frame_set(frame)
+            poses.append(Pose(posing.read(armature), shape.pose(armature)[1]))
+            yield
+    finally:
+        context.scene.frame_set(present)
     return poses
 
 
@@ -469,13 +457,17 @@ def _key_read(span: Sequence[int]) -> object:
             if any(armature.pose.bones[bone].path_from_id(apply.rotation_path(armature.pose.bones[bone])) in own
                    for bone in bones)
         }  # fmt: skip
-        motion = motion_of(result.poses)
-        names = [name for name in motion.quats if name in smplx.BODY_JOINTS or name in keyed]  # a face stays as it is
-        places = [pose.transl for pose in result.poses]
-        transl = None if None in places else np.array(places)
-        motion = pose_files.Motion({name: motion.quats[name] for name in names}, transl)
-        options = apply.Options(facing="MODEL", height="KEEP" if transl is None else "GROUND")
-        put_motion(armature, Keying(motion, span, options, placed=transl is not None))
+
+        def make() -> Keying:
+            motion = motion_of(result.poses)
+            names = [n for n in motion.quats if n in smplx.BODY_JOINTS or n in keyed]  # a face stays as it is
+            places = [pose.transl for pose in result.poses]
+            transl = None if None in places else np.array(places)
+            motion = pose_files.Motion({name: motion.quats[name] for name in names}, transl)
+            options = apply.Options(facing="MODEL", height="KEEP" if transl is None else "GROUND")
+            return Keying(motion, span, options, placed=transl is not None)
+
+        put_motion(armature, make)
 
     return take
 

@@ -2,6 +2,7 @@
 
 import bpy
 from bpy.app.translations import pgettext_tip
+from bpy.props import BoolProperty
 
 from .. import preferences, session
 from . import targets
@@ -29,6 +30,21 @@ class OnCharacter(Explains):
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
         return targets.refusal(targets.target(context))
+
+
+class EndsTool(Explains):
+    """Ends a tool that runs in a viewport, its pose kept or not; ``tool`` is what the session calls it."""
+
+    bl_label = "Keep"
+    bl_options = {"INTERNAL"}
+    tool = ""
+
+    keep: BoolProperty(name="Keep", description="Keep the pose instead of bringing the old one back", default=True)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        # The running operator sees it and ends itself, which makes the undo step.
+        getattr(session.current, self.tool).ending = self.keep
+        return {"FINISHED"}
 
 
 class AsksServer(Explains):

@@ -7,11 +7,11 @@ from bpy.app.translations import pgettext_tip
 from bpy.props import BoolProperty, StringProperty
 
 from .. import conversation, preferences, session
+from ..answers import found, note, put
+from ..applying import settings_of
 from ..client.contract import DescribeRequest, Pose, PoseRequest, Result
 from ..rig import posing
 from . import candidates, targets
-from .answers import found, note, put
-from .apply_pose import settings_of
 from .polls import AsksServer, Explains, asking_refusal
 
 _QUESTION_TO_DESCRIBE = "What is the character doing?"

@@ -1,5 +1,13 @@
 """Drawing only: no I/O, no decisions. What is drawn is in ``session.current`` and in the scene."""
 
-from . import conversation, desk, image, library, main, server
+from . import conversation, desk, image, library, main, preferences, server
 
-CLASSES = (*main.CLASSES, *image.CLASSES, *conversation.CLASSES, *library.CLASSES, *desk.CLASSES, *server.CLASSES)
+CLASSES = (
+    *preferences.CLASSES,
+    *main.CLASSES,
+    *image.CLASSES,
+    *conversation.CLASSES,
+    *library.CLASSES,
+    *desk.CLASSES,
+    *server.CLASSES,
+)

@@ -4,6 +4,7 @@ import bpy
 
 from ..operators import targets
 from ..rig import apply
+from ..titles import title
 from .sidebar import ChildPanel
 
 
@@ -69,7 +70,7 @@ class CHATPOSE_UL_mapping(bpy.types.UIList):
     def draw_item(self, context, layout, data, item, icon, active_data, active_property) -> None:
         """One line: the part of the body and its bones."""
         split = layout.split(factor=0.4, align=True)
-        split.label(text=item.name.replace("_", " ").title())
+        split.label(text=title(item.name), translate=False)
         split.prop(item, "bones", text="")
 
 

@@ -208,6 +208,11 @@ def _held(armature: bpy.types.Object, rig: Fit, bones: Iterable[str], goals: Map
     return [name for name, angle in _off(_posed(armature, rig), goals, bones).items() if angle > _HELD]
 
 
+def ik_notes(armature: bpy.types.Object, rig: Fit) -> list[str]:
+    """Sentences about bones of the body that an IK constraint moves, so that turning them shows nothing."""
+    return _held_notes(armature, [name for name in rig.order if _ik_over(armature.pose.bones[name]) is not None])
+
+
 def _held_notes(armature: bpy.types.Object, held: list[str]) -> list[str]:
     """One sentence for each cause; bones that are off because their parent is held are not named again."""
     notes: list[str] = []
@@ -235,7 +240,12 @@ def _holder(armature: bpy.types.Object, name: str) -> tuple[str, str] | None:
     for constraint in pose_bone.constraints:
         if constraint.type in _TURNING and constraint.enabled and constraint.influence > 0:
             return name, constraint.name
-    for child in pose_bone.children_recursive:
+    return _ik_over(pose_bone)
+
+
+def _ik_over(pose_bone: bpy.types.PoseBone) -> tuple[str, str] | None:
+    """(bone, constraint) of the IK whose chain holds this bone, if one does."""
+    for child in (pose_bone, *pose_bone.children_recursive):
         for constraint in child.constraints:
             if constraint.type in ("IK", "SPLINE_IK") and constraint.enabled and constraint.influence > 0:
                 chain = [child, *child.parent_recursive]

@@ -8,9 +8,9 @@ its curves go into a group of its name. Which curves hold the keys is ``blender_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 _SAME_FRAME: Final = 0.01  # frames nearer than this are one key (Blender's BEZT_BINARYSEARCH_THRESH)
 _EASING: Final = {"back": 1.70158, "amplitude": 0.8, "period": 4.1}  # what Blender gives a key inserted by hand
 _HANDLES: Final = {"handle_left": -1.0, "handle_right": 1.0}  # frames from its key, where Blender puts a new one
+
+
+_T = TypeVar("_T")
+
+
+def finish(steps: Generator[None, None, _T]) -> _T:
+    """Runs work that is done in steps to its end; -> what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 Wanted: TypeAlias = Callable[[str, int, bool], bool]
@@ -131,18 +143,28 @@ class Kept:
     curves: Mapping[tuple[str, int], Mapping[str, Array]]
 
 
+def frames_of(curve: bpy.types.FCurve) -> Array:
+    """(N,) the frames of a curve's keys."""
+    return _read(curve.keyframe_points, "co", len(curve.keyframe_points), 2, np.float32)[:, 0]
+
+
 def remember(ob: bpy.types.Object) -> Kept:
     """All keys of an object, for ``put_back``."""
+    return finish(remembering(ob))
+
+
+def remembering(ob: bpy.types.Object) -> Generator[None, None, Kept]:
+    """``remember`` curve by curve."""
     data = ob.animation_data
     action = data.action if data is not None else None
     holder = blender_versions.curve_holder(ob)
-    curves = {
-        (curve.data_path, curve.array_index): {
-            name: _read(curve.keyframe_points, name, len(curve.keyframe_points), width, kind)
-            for name, (width, kind) in _KEY.items()
+    curves: dict[tuple[str, int], dict[str, Array]] = {}
+    for curve in holder.fcurves if holder is not None else ():
+        points = curve.keyframe_points
+        curves[curve.data_path, curve.array_index] = {
+            name: _read(points, name, len(points), width, kind) for name, (width, kind) in _KEY.items()
         }
-        for curve in (holder.fcurves if holder is not None else ())
-    }
+        yield
     groups = frozenset(group.name for group in holder.groups) if holder is not None else frozenset()
     name = action.name if action is not None else None
     return Kept(data is not None, name, blender_versions.slot_handle(ob), groups, curves)
@@ -150,6 +172,11 @@ def remember(ob: bpy.types.Object) -> Kept:
 
 def put_back(ob: bpy.types.Object, kept: Kept) -> None:
     """Takes back whatever ``writing`` did since ``remember``, whole or in part: keys, curves, groups, slot, action."""
+    finish(putting_back(ob, kept))
+
+
+def putting_back(ob: bpy.types.Object, kept: Kept) -> Generator[None, None, None]:
+    """``put_back`` curve by curve."""
     import bpy
 
     data = ob.animation_data
@@ -164,6 +191,7 @@ def put_back(ob: bpy.types.Object, kept: Kept) -> None:
         curve.keyframe_points.add(len(keys["co"]))
         for name, table in keys.items():
             curve.keyframe_points.foreach_set(name, table.ravel())
+        yield
     for group in list(holder.groups) if holder is not None else ():
         if group.name not in kept.groups:
             holder.groups.remove(group)
@@ -217,7 +245,7 @@ class _Writer:
         curves = []
         while (curve := self.curves.get((path, len(curves)))) is not None:
             curves.append(curve)
-        keys = [_read(c.keyframe_points, "co", len(c.keyframe_points), 2, np.float32)[:, 0] for c in curves]
+        keys = [frames_of(curve) for curve in curves]
         keys = np.concatenate(keys) if keys else np.empty(0)
         if not len(keys):
             return None

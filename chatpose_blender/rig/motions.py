@@ -6,7 +6,7 @@ the scene, so that a thousand frames take a moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,14 +61,20 @@ def stand(armature: bpy.types.Object) -> Stand:
 
 
 def sample(armature: bpy.types.Object, frames: Sequence[int]) -> Motion | None:
+    """``sampling`` at once."""
+    return keyframes.finish(sampling(armature, frames))
+
+
+def sampling(armature: bpy.types.Object, frames: Sequence[int]) -> Generator[None, None, Motion | None]:
     """The motion that a SMPL-X rig's own keys give at some frames, placed (see ``tracks``), without evaluating the
-    scene; None for other rigs, and where something besides those keys moves this one.
+    scene; None for other rigs, and where something besides those keys moves this one. A step for each bone.
     """
     data = armature.animation_data
     plain = apply.is_smplx(armature) and data is not None and not data.nla_tracks and not data.drivers
     shape = puppet.measure(armature) if plain else None
     if shape is None or shape.has_machinery or shape.fit.mover != shape.bones["pelvis"]:
         return None
+    yield
     binding = apply.bind(armature)
     curves: dict[str, dict[int, bpy.types.FCurve]] = {}
     for curve in keyframes.curves_of(armature):
@@ -88,6 +94,7 @@ def sample(armature: bpy.types.Object, frames: Sequence[int]) -> Motion | None:
     for name, bone, turn in zip(binding.names, binding.bones, binding.turn, strict=True):
         local = _as_quats(bones[bone].rotation_mode, values(bones[bone], apply.rotation_path(bones[bone])))
         quats[name] = rot.unit(rot.multiply(rot.multiply(rot.conjugate(turn), local), turn))
+        yield
     mover = bones[shape.fit.mover]
     rest = np.array(mover.bone.matrix_local)
     at = (values(mover, "location") @ rest[:3, :3].T + rest[:3, 3]) @ shape.fit.basis / shape.fit.scale

@@ -85,7 +85,9 @@ def floor(context: bpy.types.Context, armature: bpy.types.Object) -> float:
 
 def obstacles(armature: bpy.types.Object) -> tuple[str, ...]:
     """What keeps a pose from showing on this rig as it stands: limbs that IK moves. Sentences for the artist."""
-    return () if apply.is_smplx(armature) else tuple(rigs.switch_notes(armature, _fit(armature), smplx.JOINTS))
+    rig = _fit(armature)
+    switches = [] if apply.is_smplx(armature) else rigs.switch_notes(armature, rig, smplx.JOINTS)
+    return (*switches, *rigs.ik_notes(armature, rig))
 
 
 def bones_by_joint(armature: bpy.types.Object) -> dict[str, tuple[str, ...]]:

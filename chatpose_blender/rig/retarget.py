@@ -588,13 +588,21 @@ def _t(matrix: Array) -> Array:
 def _arc(start: ArrayLike, end: ArrayLike) -> Array:
     """(..., 3, 3): the shortest rotation that takes one direction to another; lengths do not matter."""
     a, b = np.broadcast_arrays(np.asarray(start, np.float64), np.asarray(end, np.float64))
-    a = a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)
-    b = b / np.maximum(np.linalg.norm(b, axis=-1, keepdims=True), 1e-12)
-    dot = (a * b).sum(-1, keepdims=True)
-    quat = np.concatenate([1 + dot, np.cross(a, b)], -1)
+    a = a / np.maximum(np.sqrt((a * a).sum(-1, keepdims=True)), 1e-12)
+    b = b / np.maximum(np.sqrt((b * b).sum(-1, keepdims=True)), 1e-12)
+    dot = (a * b).sum(-1)[..., None, None]
+    opposite = dot < -1 + 1e-9
+    # R = c + [v] + v v' / (1 + c), with v = a x b and c = a . b. numpy's own cross product costs ten times as much, and
+    # this is called for every limb of a rig that a mouse drags.
+    outer = b[..., :, None] * a[..., None, :]
+    skew = outer - _t(outer)
+    v = np.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
+    turn = dot * np.eye(3) + skew + v[..., :, None] * v[..., None, :] / np.where(opposite, 1.0, 1 + dot)
+    if not opposite.any():
+        return turn
     side = np.cross(a, np.eye(3)[np.argmin(np.abs(a), -1)])  # any half turn will do between opposite directions
-    half_turn = np.concatenate([np.zeros_like(dot), side], -1)
-    return rot.to_matrot(np.where(dot < -1 + 1e-9, half_turn, quat))
+    side = side / np.maximum(np.sqrt((side * side).sum(-1, keepdims=True)), 1e-12)
+    return np.where(opposite, 2 * side[..., :, None] * side[..., None, :] - np.eye(3), turn)
 
 
 def _twist(quat: Array, axis: Array) -> Array:

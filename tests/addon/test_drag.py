@@ -10,10 +10,9 @@ import time
 import bpy
 import numpy as np
 import pytest
-from bl_ext.dev.chatpose import preferences, session
+from bl_ext.dev.chatpose import preferences, session, titles
 from bl_ext.dev.chatpose.dragging import MAIN_HANDLES, Drag
-from bl_ext.dev.chatpose.operators import drag as tool
-from bl_ext.dev.chatpose.rig import apply, puppet, smplx
+from bl_ext.dev.chatpose.rig import apply, posing, puppet, smplx
 from bl_ext.dev.chatpose.rig import rotations as rot
 from mathutils import Vector
 from rigs import build
@@ -108,6 +107,19 @@ def test_other_rigs_are_taken_by_their_own_proportions(addon, family, rest):
     assert float(np.linalg.norm(drift["pelvis"])) < 1e-3
     hand = puppet.positions(shape.rest, pose, place)["left_wrist"] + drift["left_wrist"]
     assert shape.to_solver(rig, shape.place(rig, "left_wrist")) == pytest.approx(hand, abs=1e-4)
+
+
+def test_limbs_that_ik_moves_are_said_before_they_are_dragged(addon):
+    rig = build(figures.figure("mixamo"))
+    assert posing.obstacles(rig) == ()
+    constraint = rig.pose.bones["mixamorig:LeftForeArm"].constraints.new("IK")
+    constraint.target, constraint.chain_count = bpy.data.objects.new("Goal", None), 2
+    (sentence,) = posing.obstacles(rig)
+    assert sentence == (
+        "'mixamorig:LeftArm' is held by the constraint 'IK' on 'mixamorig:LeftForeArm'. Mute it to see the pose there."
+    )
+    constraint.mute = True
+    assert posing.obstacles(rig) == ()
 
 
 # -- dragging ----------------------------------------------------------------------------------------------------------
@@ -211,7 +223,7 @@ def test_without_a_viewport_there_is_nothing_to_drag(body):
 
 
 def test_handles_have_names_for_people():
-    assert [tool._title(name) for name in ("left_wrist", "right_ankle", "spine3", "head")] == [
+    assert [titles.title(name) for name in ("left_wrist", "right_ankle", "spine3", "head")] == [
         "Left Hand", "Right Foot", "Chest", "Head",
     ]  # fmt: skip
 

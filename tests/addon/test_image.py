@@ -14,7 +14,7 @@ from bl_ext.dev.chatpose import image_sources, people_pictures, seen, session
 from bl_ext.dev.chatpose.client import picture as pictures
 from bl_ext.dev.chatpose.client.contract import Person, Sight
 from bl_ext.dev.chatpose.operators import image as image_operators
-from bl_ext.dev.chatpose.operators import image_motion, image_points, image_pose, targets
+from bl_ext.dev.chatpose.operators import image_drop, image_motion, image_points, image_pose, targets
 from bl_ext.dev.chatpose.rig import apply, cameras, frames, posing
 from bl_ext.dev.chatpose.rig import rotations as rot
 from bpy_extras.object_utils import world_to_camera_view
@@ -301,7 +301,7 @@ def test_a_drop_that_cannot_be_posed_yet_says_why(desk, photo, settle):
 
 
 def test_what_the_file_handler_takes():
-    handler = image_operators.CHATPOSE_FH_picture
+    handler = image_drop.CHATPOSE_FH_picture
     endings = handler.bl_file_extensions.split(";")
     assert {".png", ".jpg", ".jpeg", ".webp", ".tif", ".mp4"} <= set(endings)
     assert all(ending.startswith(".") and ending.isalnum() is False for ending in endings)

@@ -239,5 +239,5 @@ def test_what_was_read_off_a_rig_goes_back_to_its_place(rig):
     back = motion_operators.motion_of(poses)
     back = pose_files.Motion(back.quats, np.array([pose.transl for pose in poses]))
     work = motion_operators.Keying(back, frames, apply.Options(facing="MODEL"), placed=True)
-    motion_operators.put_motion(rig, work)
+    motion_operators.put_motion(rig, lambda: work)
     assert np.abs(heads() - before).max() < 1e-3

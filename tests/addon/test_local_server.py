@@ -64,7 +64,7 @@ def grey(name: str) -> bool:
 
 def test_a_new_user_has_this_computers_server(managed):
     assert preferences.is_local(bpy.context) and preferences.endpoint(bpy.context).is_loopback
-    assert preferences.ChatPosePreferences.bl_rna.properties["server"].default == "LOCAL"
+    assert preferences.get(bpy.context).bl_rna.properties["server"].default == "LOCAL"
 
 
 def test_who_gives_an_address_means_the_server_there(managed, settings):

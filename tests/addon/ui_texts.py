@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
-from bl_ext.dev.chatpose import keymaps, registration
+from bl_ext.dev.chatpose import keymaps, registration, titles
 from bl_ext.dev.chatpose.client.connection import State
 
 PACKAGE = Path(registration.__file__).parent
@@ -23,7 +23,7 @@ LATER: set[str] = set()  # newer than the tables: these show in English until so
 
 def all_texts() -> set[str]:
     """Every text that can be translated: it has a letter, and is no identifier."""
-    texts = {*_of_classes(), *(state.value for state in State), *(key.label for key in keymaps.KEYS)}
+    texts = {*_of_classes(), *(state.value for state in State), *(key.label for key in keymaps.KEYS), *titles.TITLES}
     for folder in ("operators", "panels"):
         for path in (PACKAGE / folder).glob("*.py"):
             texts |= set(_of_code(path))

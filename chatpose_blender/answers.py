@@ -4,8 +4,8 @@ import json
 
 import bpy
 
-from .. import history, session
-from ..client.contract import Pose, Result
+from . import history, session
+from .client.contract import Pose, Result
 
 
 def found(work: session.Work) -> bpy.types.Object | None:
