@@ -560,7 +560,7 @@ class Engine:
                 LanguageRequest(
                     prompt=plain_words(request.prompt),
                     messages=tuple(_plain_turn(turn) for turn in request.messages),
-                    image=None if request.image is None else _person_of(request.image, request, progress),
+                    image=None if request.image is None else _seen_by(model, request.image, request, progress),
                     current=request.current,
                     candidates=request.candidates,
                     seed=request.seed,
@@ -800,9 +800,9 @@ def _taken(picture: Picture, request: PoseRequest, started: float, progress: Pro
     return PoseResult(seen.text, poses, vision.NAME, request.seed, timings, seen=seen)
 
 
-def _person_of(picture: Picture, request: PoseRequest, progress: Progress) -> Image:
-    """The picture for a model that looks itself at one person in the middle: cut around the one who is meant."""
-    if not offers("vision.tasks", "cut_out"):
+def _seen_by(model: LanguageModel, picture: Picture, request: PoseRequest, progress: Progress) -> Image:
+    """The picture for a model that looks itself: cut around the one person who is meant, if it likes it so."""
+    if not model.wants_one_person or not offers("vision.tasks", "cut_out"):
         return picture.decode()
     return room("vision.tasks").cut_out(_source(picture), request.prompt, request.person, progress)
 

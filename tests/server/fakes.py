@@ -45,6 +45,7 @@ class FakeModel:
     dtype: str = "float32"
     licence: str = "GPL-3.0-or-later"
     accepts_images: bool = True
+    wants_one_person: bool = True
     step_s: float = 0.005
     seen: list[LanguageRequest] = field(default_factory=list)
     keep: bool = True

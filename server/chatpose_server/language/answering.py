@@ -35,19 +35,21 @@ CAMERA_FLIP: Final = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 @dataclass(frozen=True)
 class Options:
     """How the model is talked to. ``history``: earlier answers as the very tokens that were said, or as the released
-    program's decoded text (for comparison). ``wrap``: put bare descriptions into a trained question. ``speculate``:
-    guess the trained answers; changes the speed only.
+    program's decoded text (for comparison). ``wrap``: put bare descriptions into a trained question. ``crop``: look at
+    the square around a person, as in training, not at the picture's middle. ``speculate``: guess the trained answers;
+    changes the speed only.
     """
 
     system: talk.SystemPrompt = "llava_v1"
     history: Literal["tokens", "text"] = "tokens"
     wrap: bool = True
+    crop: bool = True
     speculate: bool = True
 
 
 def options_from_environment() -> Options:
-    """The options as CHATPOSE_SYSTEM (llava_v1, vicuna_v1), CHATPOSE_HISTORY (tokens, text) and CHATPOSE_WRAP (yes, no)
-    say. Raises CheckpointFilesError for a value that is not one of these.
+    """The options as CHATPOSE_SYSTEM (llava_v1, vicuna_v1), CHATPOSE_HISTORY (tokens, text), CHATPOSE_WRAP and
+    CHATPOSE_CROP (yes, no) say. Raises CheckpointFilesError for a value that is not one of these.
     """
 
     def choice(name: str, known: Sequence[str]) -> str:
@@ -62,6 +64,7 @@ def options_from_environment() -> Options:
         system="vicuna_v1" if system == "vicuna_v1" else "llava_v1",
         history="text" if history == "text" else "tokens",
         wrap=choice("CHATPOSE_WRAP", ("yes", "no")) == "yes",
+        crop=choice("CHATPOSE_CROP", ("yes", "no")) == "yes",
     )
 
 
@@ -107,6 +110,7 @@ class ChatWithPoses(abc.ABC):
         answers: Sequence[tuple[int, ...]],
     ) -> None:
         self.name, self.options, self.licence = name, options, licence
+        self.wants_one_person = options.crop
         self.device = place.torch_name
         self.dtype = str(place.dtype).removeprefix("torch.") if quantize == "none" else quantize
         self.pose_id, self._stop_ids = pose_id, frozenset(stop_ids)

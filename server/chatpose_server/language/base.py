@@ -57,13 +57,14 @@ class LanguageAnswer:
 
 
 class LanguageModel(Protocol):
-    """A loaded model. One thread at a time calls it."""
+    """A loaded model. One thread at a time calls it. ``wants_one_person``: of a picture, the square around her."""
 
     name: str
     device: str
     dtype: str
     licence: str
     accepts_images: bool
+    wants_one_person: bool
 
     def answer(
         self,

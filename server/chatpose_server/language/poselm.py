@@ -80,6 +80,7 @@ class PoseLM:
     """A loaded model; implements ``base.LanguageModel``. One thread at a time."""
 
     accepts_images = False
+    wants_one_person = False
 
     def __init__(
         self,

@@ -43,7 +43,8 @@ _WHERE: Final = {
     "priors": "the downloads of the SMPL-X site (VPoser) or Pose-NDF's page",
 }
 _KNOWN: Final = (
-    "ChatPose (the folder with config.json and its weights), VPoser, Pose-NDF and SMPL-X .npz files can be imported."
+    "ChatPose (the folder with config.json and its weights), what 'train chat_poselm' exports, VPoser, Pose-NDF and "
+    "SMPL-X .npz files can be imported."
 )
 
 
@@ -209,6 +210,8 @@ def _import_one(path: Path) -> Imported:
     ending = path.suffix.lower()
     if ending == ".npz":
         return _import_body(path)
+    if ending == ".zip":
+        raise ImportFileError(f"'{path.name}' is damaged or was not downloaded to its end: download it again.")
     if ending == ".pkl":
         raise ImportFileError(
             f"'{path.name}' is a pickle, which can run code; download the .npz of the same model instead."

@@ -22,7 +22,8 @@ from .blazepose import AT, NAMES, Landmarks, find_people
 from .camera import Camera, focal_from_exif
 from .crops import Pyramid
 from .hands import Hand, find_hands
-from .solve import solve
+from .networks import VisionError
+from .solve import PriorName, solve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -174,9 +175,11 @@ def pose(
     words: str = "",
     person: int = 0,
     corrections: Mapping[str, tuple[float, float]] | None = None,
+    prior: PriorName = "vposer",
     progress: Progress = no_progress,
 ) -> Posed:
     """The pose of a person in a picture. ``words`` may name the person by place and ask for a change of the pose.
+    ``prior``: "vposer" or "posendf", which of our priors the fit takes for what is natural.
 
     Raises NoPersonError, PersonNotFoundError, choose.NobodyThereError, KeypointError and networks.VisionError.
     """
@@ -197,7 +200,7 @@ def pose(
     saw_hands = time.perf_counter()
     progress("Fitting the body", 0.6)
     focal = focal_from_exif(source.film_mm, scene.width, scene.height)
-    found = solve(chosen, scene.width, scene.height, focal_px=focal, corrections=corrections, hands=hands)
+    found = solve(chosen, scene.width, scene.height, focal_px=focal, corrections=corrections, hands=hands, prior=prior)
     fitted = time.perf_counter()
     made, changed = found.pose, ""
     if wish.change:
@@ -224,13 +227,21 @@ def _change(pose: Pose, words: str) -> tuple[Pose, str]:
 
 
 def cut_out(source: Source, words: str, person: int, progress: Progress = no_progress) -> Image:
-    """The picture, or a square of it around the person who is meant, where the request says which. For models that
-    look themselves. Raises PersonNotFoundError, choose.NobodyThereError and networks.VisionError.
+    """A square around the person who is meant, for models that look themselves and saw people in the middle when they
+    learned. The whole picture where nobody is found and the request counts nobody either.
+
+    Raises PersonNotFoundError, choose.NobodyThereError and networks.VisionError.
     """
     image = source.decode()
-    if not person and not choose.names_a_place(words):
+    counted = person > 0 or choose.names_a_place(words)
+    try:
+        scene = people(source, progress)
+    except VisionError:
+        if counted:
+            raise
         return image
-    scene = people(source, progress)
+    if not scene.people and not counted:
+        return image
     wish = choose.read(words, [p.box for p in scene.people])
     at = person if wish.person is None else wish.person
     x0, y0, x1, y1 = _at(scene, at).box

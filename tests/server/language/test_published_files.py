@@ -234,9 +234,9 @@ def test_memory_of_the_published_shapes(size, quantize, low, high):
 
 def test_options_come_from_the_environment(monkeypatch):
     assert options_from_environment() == Options()
-    for name, value in {"SYSTEM": "vicuna_v1", "HISTORY": "text", "WRAP": "no"}.items():
+    for name, value in {"SYSTEM": "vicuna_v1", "HISTORY": "text", "WRAP": "no", "CROP": "no"}.items():
         monkeypatch.setenv(f"CHATPOSE_{name}", value)
-    assert options_from_environment() == Options(system="vicuna_v1", history="text", wrap=False)
+    assert options_from_environment() == Options(system="vicuna_v1", history="text", wrap=False, crop=False)
     monkeypatch.setenv("CHATPOSE_WRAP", "perhaps")
     with pytest.raises(layout.CheckpointFilesError, match="choose one of: yes, no"):
         options_from_environment()
