@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..language import conversation as talk
 from ..language import llava_layout as layout
-from ..language.devices import Device
+from ..language.devices import Device, DeviceError, fit_sentence
 from ..language.head import PoseHead
 from ..language.llama_tokens import TOKENIZER_FILES, LlamaTokens
 from ..language.published import load_weights, make_head, memory_of
@@ -47,6 +47,8 @@ class LlavaBackbone(Backbone):
         """``tokenizer_folder``: where the vocabulary with the added tokens is written."""
         self.sources = layout.find_sources(layout.open_layout(base), clip, progress)
         need = memory_of(self.sources, place.dtype, kind=place.kind)
+        if need.total > place.free_bytes:  # to answer it may lie in parts, on card and computer; to learn it may not
+            raise DeviceError(f"To be taught, the model must lie on one device: it {fit_sentence(need, place)}.")
         model, head = load_weights(self.sources, place, "none", need, progress)
         self.head: PoseHead | None = make_head(head) if head else None
         self.tokenizer_folder = _with_added_tokens(base, tokenizer_folder)

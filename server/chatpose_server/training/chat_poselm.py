@@ -15,7 +15,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -173,7 +173,7 @@ class ChatTrainer:
         """Trains to the last step, or for so long or so many; logs to ``log.jsonl`` and saves. Gives the last parts."""
         start, parts = time.monotonic(), dict[str, float]()
         last = min(self.settings.steps, self.step + steps)
-        while self.step < last and not self._is_over(seconds - (time.monotonic() - start)):
+        while self.step < last and not self.team.is_over(seconds - (time.monotonic() - start)):
             s = self.settings
             generator = torch.Generator().manual_seed(s.seed * 1_000_003 + self.step + 1)
             torch.manual_seed((s.seed * 1_000_003 + self.step + 1) * 64 + self.team.rank)  # dropout, resumed too
@@ -192,12 +192,6 @@ class ChatTrainer:
                 self.save()
         self.save()
         return parts
-
-    def _is_over(self, seconds_left: float) -> bool:
-        """The leader's clock decides: processes that disagreed would wait for each other for ever."""
-        if math.isinf(seconds_left):
-            return False
-        return self.team.sum([float(self.team.leads and seconds_left <= 0)])[0] > 0
 
     def _schedule(self) -> float:
         """Linear up, then linear down to nothing: DeepSpeed's WarmupDecayLR, which the recipe uses."""
@@ -272,7 +266,8 @@ def base_folder(name_or_path: str, progress: Progress = no_progress) -> Path:
     if not Path(name_or_path).expanduser().is_dir():  # a hub name: newer models keep their chat template in a file
         from huggingface_hub import snapshot_download
 
-        snapshot_download(name_or_path, allow_patterns=["*.jinja", "*.txt"])
+        with suppress(Exception):  # no network: what is on this computer must do, and what is missing is said later
+            snapshot_download(name_or_path, allow_patterns=["*.jinja", "*.txt"])
     return folder
 
 

@@ -33,6 +33,7 @@ from ..posecodes.measure import measure
 from ..posecodes.vocabulary import POSECODES, QUANTITIES
 from ..skeleton import BODY_JOINTS
 from .pairs import Batch, PairSource
+from .team import Team
 
 LORA_TARGETS: Final = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _WTA_LEAK: Final = 0.05  # share of the loss that every hypothesis gets, so that none starves
@@ -85,12 +86,13 @@ class Trainer:
         out: Path,
         recipe: str = "",
         backbone: tuple[Any, Any] | None = None,
+        team: Team | None = None,
     ) -> None:
         """``backbone``: a transformers model and a ``tokenizers.Tokenizer``, default: the catalogue's
-        ``settings.base``.
+        ``settings.base``. ``team``: each of its processes takes ``settings.batch`` rows of its own to a step.
         """
         torch.manual_seed(settings.seed)
-        self.settings, self.source, self.out = settings, source, out
+        self.settings, self.source, self.out, self.team = settings, source, out, team or Team()
         dtype = torch.bfloat16 if settings.bfloat16 else torch.float32
         model, tokenizer = backbone or load_backbone(settings.base, dtype)
         model.requires_grad_(False)
@@ -247,19 +249,23 @@ class Trainer:
         start, last = time.monotonic(), time.monotonic()
         sums: dict[str, float] = {}
         last_step = min(self.settings.steps, self.step + steps)
-        while self.step < last_step and time.monotonic() - start < seconds:
-            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + self.step + 1)
+        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        while self.step < last_step and not self.team.is_over(seconds - (time.monotonic() - start)):
+            generator = torch.Generator().manual_seed(
+                self.settings.seed * 1_000_003 + self.step + 1 + self.team.rank * 1_000_000_007
+            )
             batch = self.source.sample(self.settings.batch, generator)
             self.optimiser.zero_grad()
             parts = self.backward(batch)
-            torch.nn.utils.clip_grad_norm_([p for g in self.optimiser.param_groups for p in g["params"]], 1.0)
+            self.team.average_gradients(trained)
+            torch.nn.utils.clip_grad_norm_(trained, 1.0)
             for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
                 group["lr"] = rate * self._schedule()
             self.optimiser.step()
             self.step += 1
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0.0) + value
-            if self.step % log_every == 0:
+            if self.step % log_every == 0 and self.team.leads:
                 line = {"step": self.step, "s": round((time.monotonic() - last) / log_every, 2)}
                 line |= {k: round(v / log_every, 4) for k, v in sums.items()}
                 with log.open("a", encoding="utf-8") as f:
@@ -361,6 +367,8 @@ class Trainer:
     # -- checkpoints ---------------------------------------------------------------------------------------------
     def save(self) -> None:
         """``trained.safetensors`` (what ships) and ``resume.pt`` (float32 and the optimiser)."""
+        if not self.team.leads:
+            return
         save_trained(
             self.out / "trained.safetensors", self.model, self.token, self.head, self.codes, self.names, self.config,
             self.reader,
@@ -504,10 +512,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe += f" --top-layers {args.top_layers}" if args.top_layers else ""
     recipe += f" --refit {args.refit} --refit-epochs {args.refit_epochs}" if args.refit else ""
     source = CaptionPairs.from_folder(args.data, args.named, args.solved, judged_prompts(args.exclude))
-    trainer = Trainer(settings, source, args.out, recipe)
+    trainer = Trainer(settings, source, args.out, recipe, team=Team("cpu"))
     if args.resume:
         trainer.resume(args.resume, keep_step=not args.restart_schedule)
     trainer.run(args.seconds)
-    if args.refit:
+    if args.refit and trainer.team.leads:
         trainer.refit_heads(args.refit, args.refit_epochs)
     return 0

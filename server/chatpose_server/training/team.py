@@ -7,6 +7,7 @@ small beside the model. Sums divided by counts of the whole step make N processe
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -60,6 +61,20 @@ class Team:
         flat = self._accelerator.reduce(flat, "sum")
         for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             p.grad = piece.view_as(p).clone()
+
+    @torch.no_grad()
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Every parameter's gradient becomes the mean over all processes, for losses that are means themselves."""
+        self.sum_gradients(parameters)
+        if self.size > 1:
+            for p in parameters:
+                p.grad = None if p.grad is None else p.grad / self.size
+
+    def is_over(self, seconds_left: float) -> bool:
+        """Whether time is up, by the leader's clock: processes that disagreed would wait for each other for ever."""
+        if self._accelerator is None or math.isinf(seconds_left):
+            return seconds_left <= 0
+        return self.sum([float(self.leads and seconds_left <= 0)])[0] > 0
 
     def wait(self) -> None:
         """Until everybody is here."""

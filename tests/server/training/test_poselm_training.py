@@ -22,6 +22,7 @@ from chatpose_server.training.phrasings import phrasings
 from chatpose_server.training.pose_data import PoseSet
 from chatpose_server.training.poselm import AskedTerms, Settings, Trainer
 from chatpose_server.training.solved_poses import read_solved, solve_all, write_solved
+from chatpose_server.training.team import Team
 
 from ..language import tiny
 
@@ -215,6 +216,40 @@ def test_a_cut_off_run_goes_on_exactly(tmp_path):
     again.run()
     for a, b in zip(whole.head.parameters(), again.head.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+class TwoAlike(Team):
+    """A second process that had twice the gradients of this one."""
+
+    def sum_gradients(self, parameters):
+        for p in parameters:
+            p.grad = None if p.grad is None else p.grad + 2 * p.grad
+
+
+def test_in_a_team_each_process_draws_its_own_rows_and_all_learn_the_mean(tmp_path):
+    alone, second = trainer(tmp_path), trainer(tmp_path)
+    second.team = TwoAlike()
+    second.team.size, second.team.rank = 2, 1
+    drawn = []
+    for made in (alone, second):
+        made.source = Spy(drawn)
+        made.run(steps=1)
+    assert drawn[0] != drawn[1]
+    assert not second.team.leads
+    given = [torch.ones(3, requires_grad=True)]
+    given[0].grad = torch.full((3,), 4.0)
+    second.team.average_gradients(given)
+    assert given[0].grad.tolist() == [6.0, 6.0, 6.0]
+
+
+class Spy(Few):
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def sample(self, count, generator):
+        batch = super().sample(count, generator)
+        self.drawn.append(batch.texts)
+        return batch
 
 
 def test_classes_are_taken_over_by_name():
