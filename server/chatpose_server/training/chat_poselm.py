@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -184,14 +184,20 @@ class ChatTrainer:
                 group["lr"] = rate * self._schedule()
             self.optimiser.step()
             self.step += 1
-            if self.step % log_every == 0 and self.team.leads:
-                self.out.mkdir(parents=True, exist_ok=True)
-                with (self.out / "log.jsonl").open("a", encoding="utf-8") as f:
-                    f.write(json.dumps({"step": self.step, **{k: round(v, 4) for k, v in parts.items()}}) + "\n")
+            if self.step % log_every == 0:
+                self._log(parts)
             if self.step % save_every == 0:
                 self.save()
+        if parts and self.step % log_every:
+            self._log(parts)
         self.save()
         return parts
+
+    def _log(self, parts: Mapping[str, float]) -> None:
+        if self.team.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with (self.out / "log.jsonl").open("a", encoding="utf-8") as f:
+                f.write(json.dumps({"step": self.step, **{k: round(v, 4) for k, v in parts.items()}}) + "\n")
 
     def _schedule(self) -> float:
         """Linear up, then linear down to nothing: DeepSpeed's WarmupDecayLR, which the recipe uses."""

@@ -110,9 +110,12 @@ class Examples:
         return {kind: len(lines) for kind, lines in self._lines.items()}
 
     def sample(self, count: int, generator: torch.Generator) -> list[Example]:
-        """``count`` examples, kinds by their rates; the same generator state gives the same examples."""
+        """``count`` examples, kinds by their rates; the same generator state gives the same examples. No line of a kind
+        comes twice before all have come.
+        """
         kinds = torch.multinomial(self._weights, count, replacement=True, generator=generator).tolist()
-        return [self._draw(KINDS[kind], generator) for kind in kinds]
+        waiting: dict[str, list[int]] = {}
+        return [self._draw(KINDS[kind], waiting, generator) for kind in kinds]
 
     def every(self) -> list[Example]:
         """Every line with a pose once, in its own or the usual wording."""
@@ -125,12 +128,15 @@ class Examples:
             known = list(self._captioned.sample(count, torch.Generator().manual_seed(0)).matrot)
         return known
 
-    def _draw(self, kind: str, generator: torch.Generator) -> Example:
+    def _draw(self, kind: str, waiting: dict[str, list[int]], generator: torch.Generator) -> Example:
+        """``waiting``: numbers of the lines of each kind that did not come yet."""
         lines = self._lines[kind]
-        a, b, c, d = torch.randint(1 << 30, (4,), generator=generator).tolist()
-        if kind == "text" and self._captioned is not None and (not lines or d % 2):
+        question, answer, made = torch.randint(1 << 30, (3,), generator=generator).tolist()
+        if kind == "text" and self._captioned is not None and (not lines or made % 2):
             batch = self._captioned.sample(1, generator)
             if batch.replies[0] is not None:
                 return Example((talk.Exchange(batch.texts[0], batch.replies[0]),), None)
-            return Line(batch.texts[0], matrot=batch.matrot[0]).example(b, c)
-        return lines[a % len(lines)].example(b, c)
+            return Line(batch.texts[0], matrot=batch.matrot[0]).example(question, answer)
+        if not waiting.get(kind):
+            waiting[kind] = torch.randperm(len(lines), generator=generator).tolist()
+        return lines[waiting[kind].pop()].example(question, answer)

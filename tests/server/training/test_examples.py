@@ -180,6 +180,15 @@ def test_rates_and_seeds_decide_what_is_drawn(tmp_path):
     assert not any(e.image for e in no_pictures)
 
 
+def test_no_line_comes_twice_before_all_have_come(tmp_path):
+    rows = [{"text": f"number {i}", "pose": {"joints": {}}, "question": str(i)} for i in range(20)]
+    data = Examples(read_data([write(tmp_path / "d.jsonl", "\n".join(map(json.dumps, rows)))]))
+    orders = [[e.exchanges[0].question for e in data.sample(40, torch.Generator().manual_seed(s))] for s in (0, 1)]
+    for order in orders:
+        assert sorted(order[:20], key=int) == sorted(order[20:], key=int) == [str(i) for i in range(20)]
+    assert orders[0] != orders[1] and orders[0][:20] != orders[0][20:]
+
+
 def test_trained_wordings_are_drawn_where_a_line_has_none(tmp_path):
     drawn = mixed(tmp_path, (1.0, 0.0, 0.0)).sample(100, torch.Generator().manual_seed(0))
     assert len({e.exchanges[0].question for e in drawn}) == len(talk.TEXT_QUESTIONS)
