@@ -120,8 +120,7 @@ pressed: set[str] = set()
 
 
 BUTTONS = (
-    "beat_add", "beat_remove", "message_delete", "message_apply", "conversation_clear", "save_asset", "mapping_edit",
-    "mapping_apply", "mapping_reset",
+    "beat_add", "beat_remove", "message_delete", "message_apply", "conversation_clear", "save_asset",
 )  # fmt: skip
 FIRST = {"beat_remove": "beat_add", "message_delete": "add_message", "conversation_clear": "add_message"}
 """What gives a button something to work on."""
@@ -295,16 +294,14 @@ class Desk(RuleBasedStateMachine):
         if do != "picture_open":
             self._press(getattr(bpy.ops.chatpose, do), **({"person": 2} if do == "choose_person" else {}))
 
-    @rule(preset=st.booleans())
-    def map_bones(self, preset):
-        rig = _rig()
-        if not preset:
-            self._press(bpy.ops.chatpose.mapping_edit)
-            self._press(bpy.ops.chatpose.mapping_apply)
-        elif not apply.is_smplx(rig):
-            path = self.folder / "bones.json"
-            bpy.ops.chatpose.mapping_save(filepath=str(path))
-            self._press(bpy.ops.chatpose.mapping_load, filepath=str(path))
+    @rule(do=st.sampled_from(["mapping_apply", "mapping_reset", "mapping_load"]))
+    def map_bones(self, do):
+        self._press(bpy.ops.chatpose.mapping_edit)
+        values = {}
+        if do == "mapping_load" and bpy.ops.chatpose.mapping_save.poll():
+            values = {"filepath": str(self.folder / "bones.json")}
+            bpy.ops.chatpose.mapping_save(**values)
+        self._press(getattr(bpy.ops.chatpose, do), **values)
 
     @rule()
     @precondition(lambda self: self.at > 0)
