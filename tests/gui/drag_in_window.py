@@ -1,37 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Drag in Blender's real window: a hand by its handle, Esc, again with Enter, Ctrl-Z. Run by test_drag_window.py.
+"""Drag in Blender's real window: a hand by its handle, Esc, again with Enter, Ctrl-Z. See test_real_window.py.
 
-Writes OUT/drag.json and pictures; raises where a step has no effect at all.
+Raises where a step has no effect at all.
 """
 
 import json
 import math
-import os
-import sys
 
 import bpy
-from mathutils import Euler, Vector
-
-sys.path.insert(0, "/mnt/project/scripts/blender")
 import gui_lib as gui
+from mathutils import Euler, Vector
+from stage import add_body, begin, channels, module, press, rig
 
-MODULE = "bl_ext.user_default.chatpose"
 FRONT = Euler((math.radians(80), 0, math.radians(25)))
 WAY = Vector((-0.25, -0.3, 0.45))  # metres that the left hand is dragged, in front of the chest
 STEPS = 12
 FRAMES = 1500  # of a motion that is keyed over several ticks: over a second on any machine, time to press Esc
-
-
-def rig():
-    """The body's armature, found anew each time: undo replaces objects."""
-    return next((ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE"), None)
-
-
-def channels():
-    """Every pose channel of the rig, exactly."""
-    return [
-        [list(b.location), list(b.rotation_quaternion), list(b.rotation_euler), list(b.scale)] for b in rig().pose.bones
-    ]
 
 
 def place(bone):
@@ -58,7 +42,7 @@ def keyed_frames():
     data = rig().animation_data
     if data is None or data.action is None:
         return 0
-    curves = sys.modules[f"{MODULE}.rig.keyframes"].curves_of(rig())
+    curves = module("rig.keyframes").curves_of(rig())
     return max((len(curve.keyframe_points) for curve in curves), default=0)
 
 
@@ -89,18 +73,10 @@ def keyed_over_ticks(session, over_view):
 
 def test():
     """The artist's way, step by step."""
-    settings = bpy.context.preferences.addons[MODULE].preferences
-    settings.address, settings.token = os.environ["CHATPOSE_ADDRESS"], os.environ["CHATPOSE_TOKEN"]
-    yield from gui.ready()
-    for ob in list(bpy.context.scene.objects):
-        bpy.data.objects.remove(ob)
-    session = sys.modules[f"{MODULE}.session"]
-    tool = sys.modules[f"{MODULE}.operators.drag"]
-    region = yield from gui.open_sidebar("ChatPose")
+    region, over_view = yield from begin("drag")
+    session, tool = module("session"), module("operators.drag")
     area, space, _ = gui.viewport()
-    over_view = (area.x + area.width // 4, area.y + area.height // 2)
-    yield from gui.click(*(yield from gui.find_button(region, "chatpose.add_body(")))
-    yield from gui.wait_for(rig, "the body after Add SMPL-X Body")
+    yield from add_body(region)
     space.region_3d.view_location = (0.0, 0.0, 0.85)
     space.region_3d.view_rotation = FRONT.to_quaternion()
     space.region_3d.view_distance = 4.2
@@ -117,7 +93,7 @@ def test():
         return tool._on_screen(view, point)
 
     def press_drag():
-        yield from gui.click(*(yield from gui.find_button(region, "chatpose.drag(")))
+        yield from press(region, "chatpose.drag(")
         yield from gui.wait_for(lambda: session.current.drag, "the handles")
         gui.redraw()
 
@@ -156,7 +132,7 @@ def test():
     yield from gui.key("RET", *over_view)
     yield from gui.wait_for(lambda: session.current.drag is None, "the end after Enter")
     kept = channels()
-    gui.shot("kept.png")
+    gui.shot("drag_kept.png")
     yield from gui.key("Z", *over_view, ctrl=True)
     yield 0.3
     seen = {
@@ -172,7 +148,4 @@ def test():
         "objects": sorted(ob.type for ob in bpy.context.scene.objects),
         "keyed": rig().animation_data is not None and rig().animation_data.action is not None,
     }
-    (gui.OUT / "drag.json").write_text(json.dumps(seen), encoding="utf-8")
-
-
-gui.run(test)
+    return seen

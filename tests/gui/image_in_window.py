@@ -1,54 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A picture is dropped, posed from, matched by a camera, corrected with the mouse. Run by test_image_window.py.
+"""A picture is dropped, posed from, matched by a camera, corrected with the mouse. See test_scripted_window.py.
 
-Writes OUT/image.json and pictures; raises where a step has no effect at all.
+Raises where a step has no effect at all.
 """
 
-import json
 import math
-import os
-import sys
 
 import bpy
+import gui_lib as gui
 import numpy as np
 from bpy_extras import view3d_utils
+from stage import add_body, begin, channels, module, press, rig
 
-sys.path.insert(0, "/mnt/project/scripts/blender")
-import gui_lib as gui
-
-MODULE = "bl_ext.user_default.chatpose"
 SIZE = (480, 640)
-
-
-def rig():
-    """The body's armature, found anew each time: undo replaces objects."""
-    return next((ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE"), None)
 
 
 def raised():
     """By what angle the left arm is raised."""
     q = rig().pose.bones["left_shoulder"].matrix_basis.to_quaternion()
     return 2 * math.acos(min(1.0, abs(q.w)))
-
-
-def channels():
-    """Every bone's place, exactly."""
-    return [[*bone.rotation_quaternion, *bone.location] for bone in rig().pose.bones]
-
-
-def part(name):
-    """A module of the add-on."""
-    return sys.modules[f"{MODULE}.{name}"]
-
-
-def open_panel():
-    """The tab with the picture's panel alone, and open: the window is lower than all panels together."""
-    panel = bpy.types.CHATPOSE_PT_picture
-    for name in dir(bpy.types):
-        if name.startswith("CHATPOSE_PT_") and getattr(getattr(bpy.types, name), "bl_parent_id", ""):
-            bpy.utils.unregister_class(getattr(bpy.types, name))
-    panel.bl_options = set()
-    bpy.utils.register_class(panel)
 
 
 def drop(area, x, y):
@@ -60,14 +30,6 @@ def drop(area, x, y):
     yield 0.5
     gui.shot("picture_dropped.png")
     yield from gui.key("P", x, y)  # the menu's Pose from Picture
-
-
-def press(operator):
-    """As its button would, without the search for the button, which redraws the window a hundred times."""
-    area = gui.viewport()[0]
-    region = next(region for region in area.regions if region.type == "WINDOW")
-    with bpy.context.temp_override(window=gui.window(), area=area, region=region):
-        operator("INVOKE_DEFAULT", True)
 
 
 def drag(start, end):
@@ -85,20 +47,12 @@ def drag(start, end):
 
 def test():
     """The artist's way, step by step."""
-    settings = bpy.context.preferences.addons[MODULE].preferences
-    settings.address, settings.token = os.environ["CHATPOSE_ADDRESS"], ""
-    yield from gui.ready()
-    for ob in list(bpy.context.scene.objects):
-        bpy.data.objects.remove(ob)
-    session, points, pictures = part("session"), part("operators.image_points"), part("people_pictures")
-    open_panel()
-    region = yield from gui.open_sidebar("ChatPose")
+    region, over_view = yield from begin("image", "CHATPOSE_PT_picture")
+    session, points, pictures = module("session"), module("operators.image_points"), module("people_pictures")
     area, space, _ = gui.viewport()
-    over_view = (area.x + area.width // 4, area.y + area.height // 2)
     space.region_3d.view_location = (0.0, 0.0, 0.9)
     space.region_3d.view_distance = 4.0
-    press(bpy.ops.chatpose.add_body)
-    yield from gui.wait_for(rig, "the body after Add SMPL-X Body")
+    yield from add_body(region)
     seen = {"canvas": []}
 
     yield from drop(area, *over_view)
@@ -109,14 +63,14 @@ def test():
     yield 0.3
     gui.shot("picture_posed.png")
 
-    yield from gui.click(*(yield from gui.find_button(region, "chatpose.match_camera(")))
+    yield from press(region, "chatpose.match_camera(")
     yield from gui.wait_for(lambda: bpy.context.scene.camera, "the matched camera")
     seen["objects_after_match"] = sorted(ob.type for ob in bpy.context.scene.objects)
     yield 1.0
     gui.shot("picture_matched.png")
 
-    known = part("seen").of(bpy.context.scene.chatpose.picture.image)
-    press(bpy.ops.chatpose.correct_points)
+    known = module("seen").of(bpy.context.scene.chatpose.picture.image)
+    yield from press(region, "chatpose.correct_points(")
     yield from gui.wait_for(lambda: session.current.correction, "the points")
     image = bpy.context.scene.chatpose.picture.image
     canvas = points.find_canvas(bpy.context, image)
@@ -155,7 +109,7 @@ def test():
     other.ui_type = "IMAGE_EDITOR"
     yield 0.5
     for name in ("points_in_editor.png", "points_over_view.png"):
-        press(bpy.ops.chatpose.correct_points)
+        yield from press(region, "chatpose.correct_points(")
         yield from gui.wait_for(lambda: session.current.correction, "the points again")
         canvas = points.find_canvas(bpy.context, bpy.context.scene.chatpose.picture.image)
         seen["canvas"].append("inset" if canvas.inset else canvas.kind)
@@ -175,7 +129,7 @@ def test():
         space.region_3d.view_perspective = "PERSP"
         yield 0.3
 
-    press(bpy.ops.chatpose.picture_from_viewport)
+    yield from press(region, "chatpose.picture_from_viewport(", beside="chatpose.find_people(")
     yield from gui.wait_for(
         lambda: bpy.context.scene.chatpose.picture.image.name == "Viewport", "the viewport's picture"
     )
@@ -187,9 +141,13 @@ def test():
     yield 0.5
     gui.shot("picture_of_viewport.png")
     bpy.context.window_manager.clipboard = str(gui.OUT / "photo.png")
-    press(bpy.ops.chatpose.picture_from_clipboard)
+    yield from press(region, "chatpose.picture_from_clipboard(", beside="chatpose.find_people(")
     seen["pasted"] = bpy.context.scene.chatpose.picture.image.name
-    (gui.OUT / "image.json").write_text(json.dumps(seen), encoding="utf-8")
-
-
-gui.run(test)
+    yield 0.3
+    yield from press(region, "chatpose.choose_person(person=2")
+    yield from gui.wait_for(
+        lambda: session.current.work is None and raised() < 0.5, "the other person's pose", limit=180
+    )
+    seen["chosen"], seen["person"] = raised(), bpy.context.scene.chatpose.picture.person
+    gui.shot("picture_chosen.png")
+    return seen

@@ -1,30 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an artist does, in Blender's real window: tab, body, prompt, Pose, Ctrl-Z. Run by test_window.py.
+"""What an artist does, in Blender's real window: tab, body, prompt, Pose, Ctrl-Z. See test_real_window.py.
 
-Writes OUT/seen.json and pictures; raises where a step has no effect at all.
+Raises where a step has no effect at all.
 """
 
-import json
-import math
-import os
-import sys
 import time
 
 import bpy
-from mathutils import Euler
-
-sys.path.insert(0, "/mnt/project/scripts/blender")
 import gui_lib as gui
+from stage import add_body, begin, module, press, rig
 
-MODULE = "bl_ext.user_default.chatpose"
-FRONT = Euler((math.radians(78), 0, math.radians(28)))  # the view: the body's front, a little from its left and above
+PROMPT = "a person kneeling with both arms raised"
 ANSWER_LIMIT = 120  # seconds; a quiet machine takes one
 MOVED = 0.05  # of a quaternion's component: about 6 degrees
-
-
-def rig():
-    """The body's armature, found anew each time: undo replaces objects."""
-    return next((ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE"), None)
 
 
 def rotations():
@@ -37,46 +25,26 @@ def apart(a, b):
     return sum(1 for name in a if 1 - abs(sum(x * y for x, y in zip(a[name], b[name], strict=True))) > MOVED**2 / 2)
 
 
-def tidy_viewport():
-    """The startup scene without its cube, and the view on where the body will stand."""
-    for ob in list(bpy.context.scene.objects):
-        bpy.data.objects.remove(ob)
-    _, space, _ = gui.viewport()
-    space.shading.show_cavity = True
-    space.shading.show_shadows = True
-    space.overlay.show_cursor = False
-    space.region_3d.view_location = (0.0, 0.0, 0.85)
-    space.region_3d.view_rotation = FRONT.to_quaternion()
-    space.region_3d.view_distance = 3.6
-    bpy.ops.ed.undo_push(message="Tidy")
-
-
 def test():
     """The artist's way, step by step."""
-    settings = bpy.context.preferences.addons[MODULE].preferences
-    settings.address, settings.token = os.environ["CHATPOSE_ADDRESS"], os.environ["CHATPOSE_TOKEN"]
-    yield from gui.ready()
-    tidy_viewport()
-    region = yield from gui.open_sidebar("ChatPose")
-    area = gui.viewport()[0]
-    over_view = (area.x + area.width // 4, area.y + area.height // 2)
-
-    yield from gui.click(*(yield from gui.find_button(region, "chatpose.check_connection(")))
-    yield from gui.click(*(yield from gui.find_button(region, "chatpose.add_body(")))
-    yield from gui.wait_for(rig, "the body after Add SMPL-X Body")
+    region, over_view = yield from begin("pose")
+    shading = gui.viewport()[1].shading
+    shading.show_cavity = shading.show_shadows = True  # for the picture
+    yield from press(region, "chatpose.check_connection(")
+    yield from add_body(region)
     field = yield from gui.find_button(region, "chatpose.prompt")
     yield from gui.click(*field)
-    yield from gui.type_text(os.environ["CHATPOSE_PROMPT"], *field)
+    yield from gui.type_text(PROMPT, *field)
     gui.shot("typing.png")
     yield from gui.key("RET", *field)
-    assert bpy.context.scene.chatpose.prompt == os.environ["CHATPOSE_PROMPT"], bpy.context.scene.chatpose.prompt
+    assert bpy.context.scene.chatpose.prompt == PROMPT, bpy.context.scene.chatpose.prompt
     before = rotations()
     start = time.monotonic()
     gui.redraw()
     one_redraw = time.monotonic() - start
 
-    session = sys.modules[f"{MODULE}.session"]
-    yield from gui.click(*(yield from gui.find_button(region, "chatpose.pose(")))
+    session = module("session")
+    yield from press(region, "chatpose.pose(")
     assert session.current.work or apart(before, rotations()), "the Pose button began nothing"
     end = time.monotonic() + ANSWER_LIMIT
     last, longest = time.monotonic(), 0.0
@@ -104,7 +72,4 @@ def test():
         "longest_pause": longest,
         "one_redraw": one_redraw,
     }
-    (gui.OUT / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
-
-
-gui.run(test)
+    return seen

@@ -1,23 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The desk's other buttons in Blender's real window: redo panel (F9), asset, library, storyboard, a Rigify character.
-Run by test_day_window.py against a scripted server. Writes OUT/tools.json and pictures.
+See test_scripted_window.py.
 """
 
-import json
 import math
-import sys
 
 import bpy
-
-sys.path.insert(0, "/mnt/project/tests/gui")
-from desk_steps import arm, ask, begin, gui, idle, module, only, press, rig, said
+import gui_lib as gui
+from desk_steps import arm, ask, character, idle, said
+from stage import add_body, begin, module, only, press
 
 SWEEP = 6  # pixels; a field of the redo panel is 20 high
 
 
 def test():
     """The artist's way, step by step."""
-    region, over_view = yield from begin()
+    region, over_view = yield from begin("tools", "CHATPOSE_PT_conversation")
+    yield from add_body(region)
     area = gui.viewport()[0]
     seen = {}
     yield from ask(region, "raise the left arm to greet")
@@ -82,7 +81,7 @@ def test():
     yield from idle()
 
     def action():
-        data = rig().animation_data
+        data = character().animation_data
         return data.action if data is not None else None
 
     yield from gui.wait_for(lambda: action() and action().frame_range[1] >= 20, "the storyboard's keys")
@@ -97,22 +96,19 @@ def test():
     with bpy.context.temp_override(window=gui.window(), area=area, region=canvas):
         bpy.ops.object.armature_basic_human_metarig_add()
         bpy.ops.pose.rigify_generate()
-    character = next(ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE" and "torso" in ob.pose.bones)
+    generated = next(ob for ob in bpy.context.scene.objects if ob.type == "ARMATURE" and "torso" in ob.pose.bones)
     for ob in list(bpy.context.scene.objects):
-        if ob.type == "ARMATURE" and ob != character:
+        if ob.type == "ARMATURE" and ob != generated:
             bpy.data.objects.remove(ob)
-    bpy.context.view_layer.objects.active = character
+    bpy.context.view_layer.objects.active = generated
     bpy.ops.ed.undo_push(message="Character")
     only("CHATPOSE_PT_conversation")
     yield 0.5
-    before = rig().pose.bones["upper_arm_fk.L"].matrix.to_quaternion()
+    before = character().pose.bones["upper_arm_fk.L"].matrix.to_quaternion()
     yield from ask(region, "raise the left arm")
-    after = rig().pose.bones["upper_arm_fk.L"].matrix.to_quaternion()
+    after = character().pose.bones["upper_arm_fk.L"].matrix.to_quaternion()
     seen["rigify"] = round(math.degrees(before.rotation_difference(after).angle), 1)
     seen["rigify_said"] = said()
     gui.shot("rigify.png")
 
-    (gui.OUT / "tools.json").write_text(json.dumps(seen), encoding="utf-8")
-
-
-gui.run(test)
+    return seen

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A chat in Blender's real window, button by button: ask, question, a key of one's own, refine. By test_day_window.py,
-against a scripted server. Writes OUT/day.json and pictures.
+"""A chat in Blender's real window, button by button: ask, question, a key of one's own, refine. See
+test_scripted_window.py.
 """
 
-import json
-import sys
-
 import bpy
-
-sys.path.insert(0, "/mnt/project/tests/gui")
-from desk_steps import arm, ask, begin, gui, idle, module, only, said
+import gui_lib as gui
+from desk_steps import arm, ask, idle, said
+from stage import add_body, begin, module, only
 
 
 def test():
     """The artist's way, step by step."""
-    region, over_view = yield from begin()
+    region, over_view = yield from begin("chat", "CHATPOSE_PT_conversation")
+    yield from add_body(region)
     seen = {}
     yield from ask(region, "raise the left arm")
     seen["posed"] = arm()
@@ -47,7 +45,4 @@ def test():
     yield from ask(region, "higher", "refine=True")
     seen["refined"], seen["said"] = arm(), said()
     gui.shot("chat.png")
-    (gui.OUT / "day.json").write_text(json.dumps(seen), encoding="utf-8")
-
-
-gui.run(test)
+    return seen
