@@ -116,7 +116,8 @@ class ChatWithPoses(abc.ABC):
         self.pose_id, self._stop_ids = pose_id, frozenset(stop_ids)
         self._decoder, self._head, self._place = decoder, head.eval(), place
         self._answers = list(answers)
-        self._draft = TemplateDraft(self._answers if options.speculate else [])
+        # 8 bit weights come with 8 bit activations, whose rounding depends on what else is in a forward: no guessing.
+        self._draft = TemplateDraft(self._answers if options.speculate and quantize != "8bit" else [])
 
     # -- what a model must say -----------------------------------------------------------------------------------
     @abc.abstractmethod

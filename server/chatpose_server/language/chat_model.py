@@ -31,6 +31,7 @@ from .devices import (
     cache_bytes,
     check_memory,
     check_quantization,
+    device_of,
     known_quantization,
     memory_needed,
     pick_device,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 SEEING_FAMILIES: Final = ("idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl")
 """Values of config.json's ``model_type`` that may see pictures."""
 _REWINDABLE: Final = {"full_attention", "sliding_attention", "chunked_attention"}
-_KEEP_WHOLE: Final = ("lm_head", "vision_model", "connector", "visual")  # never quantised
+KEPT_WHOLE: Final = ("lm_head", "model.vision_model", "model.connector", "model.visual")  # never quantised
 _POSITIONS: Final = 2048  # of the key-value cache, for the memory estimate
 _FEATURES_KEPT: Final = 8
 _APART: Final = "\u200b"  # between a special token's letters where a user spells one out
@@ -148,7 +149,7 @@ class ChatModel(ChatWithPoses):
         self._writer, self._tokenizer = writer, writer.tokenizer if sees else writer
         self._pose_token = pose_token
         self._model, self._embed = model, model.get_input_embeddings()
-        self._at = self._embed.weight.device
+        self._at = device_of(self._embed, place)
         self._image_id: int | None = model.config.image_token_id if sees else None
         self._features: OrderedDict[str, Tensor] = OrderedDict()
         vocabulary: dict[str, int] = self._tokenizer.get_vocab()
@@ -307,7 +308,7 @@ def _load_weights(folder: Path, config: Any, sees: bool, place: Device, quantize
     with init_empty_weights(include_buffers=False):
         empty = loader.from_config(config)
     need = memory_needed(
-        empty, place.dtype, quantize, kind=place.kind, keep=_KEEP_WHOLE,
+        empty, place.dtype, quantize, kind=place.kind, keep=KEPT_WHOLE,
         cache_bytes=cache_bytes(text.num_hidden_layers, heads, size, _POSITIONS, place.dtype),
     )  # fmt: skip
     check_memory(need, place)
@@ -315,7 +316,7 @@ def _load_weights(folder: Path, config: Any, sees: bool, place: Device, quantize
     try:
         model, found = loader.from_pretrained(
             folder, dtype=place.dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True,
-            output_loading_info=True, quantization_config=quantization_config(quantize, place.dtype, [*_KEEP_WHOLE]),
+            output_loading_info=True, quantization_config=quantization_config(quantize, place.dtype, [*KEPT_WHOLE]),
             device_map={"": place.torch_name} if whole else "auto",
         )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:

@@ -174,6 +174,14 @@ def fit_sentence(need: MemoryNeed, device: Device) -> str:
     return f"needs {needed:.1f} GB, and {device.label} has {there:.1f} GB free"
 
 
+def device_of(part: nn.Module, device: Device) -> torch.device:
+    """Where a part of a model computes. Weights that are lent to the computer's memory lie on no device in between;
+    they are brought to the model's own for each use.
+    """
+    at = next(part.parameters()).device
+    return torch.device(device.torch_name) if at.type == "meta" else at
+
+
 def release_memory(device: Device) -> None:
     """Gives memory that nothing refers to any more back to the system."""
     import gc

@@ -32,6 +32,7 @@ from .devices import (
     cache_bytes,
     check_memory,
     check_quantization,
+    device_of,
     known_quantization,
     memory_needed,
     pick_device,
@@ -44,14 +45,15 @@ from .vision_inputs import clip_processor, image_hash, pixels
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["CAMERA_FLIP", "Options", "PublishedChatPose", "load_published", "options_from_environment"]
+__all__ = ["CAMERA_FLIP", "KEPT_WHOLE", "Options", "PublishedChatPose", "load_published", "options_from_environment"]
 
 LICENCE: Final = (
     "ChatPose weights: no licence published. They derive from LLaVA-1.5 and Vicuna (Llama 2 Community License) and "
     "from SMPL-X (non-commercial research)."
 )
 POSITIONS: Final = 1024  # of the key-value cache, for the memory estimate: a picture and a few turns
-_KEEP_WHOLE: Final = ("lm_head", "vision_tower", "multi_modal_projector")  # never quantised: small, and precision tells
+KEPT_WHOLE: Final = ("lm_head", "model.vision_tower", "model.multi_modal_projector")
+"""Never quantised, by their full names, as transformers compares them: small, and precision tells."""
 _FEATURES_KEPT: Final = 8  # pictures whose patches are remembered; 6 MB each at 13 B
 _ANSWERS_KEPT: Final = 256
 
@@ -154,7 +156,7 @@ class PublishedChatPose(ChatWithPoses):
         self.tokens = tokens
         self._model, self._processor = model, processor
         self._embed = model.get_input_embeddings()
-        self._at = self._embed.weight.device
+        self._at = device_of(self._embed, place)
         self._patches: int = model.config.image_seq_length
         self._features: OrderedDict[str, Tensor] = OrderedDict()
         self._said: OrderedDict[str, tuple[int, ...]] = OrderedDict()
@@ -270,8 +272,9 @@ class PublishedChatPose(ChatWithPoses):
     def _look(self, digest: str, image: Image) -> Tensor:
         """A picture's patches as the language model reads them, (patches, H)."""
         if digest not in self._features:
-            tower = next(self._model.model.vision_tower.parameters())
-            seen = pixels(self._processor, image).to(device=tower.device, dtype=tower.dtype)
+            tower = self._model.model.vision_tower
+            dtype = next(tower.parameters()).dtype
+            seen = pixels(self._processor, image).to(device=device_of(tower, self._place), dtype=dtype)
             out = self._model.get_image_features(pixel_values=seen)
             self._features[digest] = out.pooler_output[0]
             while len(self._features) > _FEATURES_KEPT:
@@ -284,7 +287,7 @@ class PublishedChatPose(ChatWithPoses):
 def _need(model: Any, config: Any, dtype: torch.dtype, quantize: Quantization, kind: str) -> MemoryNeed:
     text = config.text_config
     cache = cache_bytes(text.num_hidden_layers, text.num_key_value_heads, text.head_dim, POSITIONS, dtype)
-    return memory_needed(model, dtype, quantize, kind=kind, keep=_KEEP_WHOLE, cache_bytes=cache)
+    return memory_needed(model, dtype, quantize, kind=kind, keep=KEPT_WHOLE, cache_bytes=cache)
 
 
 def load_weights(
@@ -333,7 +336,7 @@ def _load_with_accelerate(
         config=sources.model_config,
         state_dict=state,
         dtype=place.dtype,
-        quantization_config=quantization_config(quantize, place.dtype, list(_KEEP_WHOLE)),
+        quantization_config=quantization_config(quantize, place.dtype, list(KEPT_WHOLE)),
         device_map={"": place.torch_name} if fits else "auto",
     )
     progress("Loading weights", 1.0)

@@ -11,7 +11,7 @@ from chatpose_server.language import chat_layout
 from chatpose_server.language.answering import Options
 from chatpose_server.language.base import ChatTurn, LanguageRequest
 from chatpose_server.language.chat_layout import ChatHeader, write_head
-from chatpose_server.language.chat_model import ChatModel, load_chat_model
+from chatpose_server.language.chat_model import KEPT_WHOLE, ChatModel, load_chat_model
 from chatpose_server.language.devices import pick_device
 from chatpose_server.language.head import PoseHead
 from chatpose_server.language.llava_layout import CheckpointFilesError
@@ -315,6 +315,15 @@ def test_a_pose_is_always_to_be_had_and_a_right_guess_is_one_forward(taught):
         ours._draft = kept
     assert quick.debug["forwards"] == 1 and quick.debug["answer_ids"] == answer.debug["answer_ids"]
     assert answer.debug["prompt"].startswith("<|im_start|>")
+
+
+def test_only_the_language_models_layers_lose_bits(taught):
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    theirs = taught[2]
+    linear = [name for name, module in theirs.named_modules() if isinstance(module, torch.nn.Linear)]
+    less = [name for name in linear if should_convert_module(name, [*KEPT_WHOLE])]
+    assert less == [name for name in linear if ".layers." in name and "vision" not in name and "connector" not in name]
 
 
 def test_words_are_never_tokens(taught):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from chatpose_server import rotations as rot
 from chatpose_server.language.base import ChatTurn, LanguageRequest
-from chatpose_server.language.published import Options, load_published
+from chatpose_server.language.published import Options, PublishedChatPose, load_published
 from chatpose_server.pose import Pose
 from chatpose_server.progress import Cancelled
 from PIL import Image
@@ -252,6 +252,24 @@ def test_half_precision_stays_near(one):
     assert half.dtype == "bfloat16"
     a, b = ask(half, JUMP, want="pose").poses[0], ask(model, JUMP, want="pose").poses[0]
     assert worst_angle(a, b.matrot().double()) < 0.25 and isinstance(a, Pose)
+
+
+def test_layers_that_are_lent_to_the_computers_memory_answer_alike(one):
+    """What transformers makes of a model that is too large for its card: weights come to the device layer by layer."""
+    from accelerate import cpu_offload
+
+    made, model = one
+    whole = load_published(str(made.folder), device="cpu", dtype="float32")
+    cpu_offload(whole._model, execution_device=torch.device("cpu"))
+    assert all(p.is_meta for p in whole._model.parameters())
+    lent = PublishedChatPose(
+        "lent", whole._model, whole._head, whole.tokens, processor=whole._processor, place=whole._place,
+        quantize="none", options=Options(),
+    )  # fmt: skip
+    for prompt, image in ((KNEEL, None), (SEEN, picture())):
+        a, b = ask(lent, prompt, image=image), ask(model, prompt, image=image)
+        assert a.debug["answer_ids"] == b.debug["answer_ids"]
+        assert max(worst_angle(x, y.matrot().double()) for x, y in zip(a.poses, b.poses, strict=True)) < TOLERANCE
 
 
 def test_unload_frees_the_weights(tmp_path):

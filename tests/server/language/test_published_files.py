@@ -1,10 +1,12 @@
 """What people bring: converted once, or refused in one sentence with nothing left behind."""
 
+import base64
 import json
 import pickle
 import shutil
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,13 @@ from chatpose_server.language import llava_layout as layout
 from chatpose_server.language.base import LanguageRequest
 from chatpose_server.language.devices import DeviceError
 from chatpose_server.language.llama_tokens import LlamaTokens, TokenizerError
-from chatpose_server.language.published import Options, load_published, memory_of_shape, options_from_environment
+from chatpose_server.language.published import (
+    KEPT_WHOLE,
+    Options,
+    load_published,
+    memory_of_shape,
+    options_from_environment,
+)
 from chatpose_server.models.importer import ImportFileError, import_file
 from chatpose_server.progress import Cancelled
 
@@ -171,6 +179,16 @@ def test_quantisation_needs_a_card_and_says_so(folder, quantize):
         load_published(str(folder), device="cpu", quantize=quantize)
 
 
+def test_only_the_language_models_layers_lose_bits(made):
+    """transformers compares names from their start: a short one is silently ignored and CLIP loses its bits too."""
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    model = layout.find_sources(layout.open_layout(made.folder)).empty_model()
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    less = [name for name in linear if should_convert_module(name, [*KEPT_WHOLE])]
+    assert less == [name for name in linear if name.startswith("model.language_model.layers.")]
+
+
 def zip_of(path, names):
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
@@ -243,6 +261,41 @@ def test_options_come_from_the_environment(monkeypatch):
 
 
 # -- the old tokeniser ------------------------------------------------------------------------------------------------
+
+
+OLD = json.loads((Path(__file__).parent / "old_tokens.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", OLD["ids"])
+def test_tokens_are_those_of_the_library_that_the_weights_were_trained_with(tmp_path, kind):
+    """66 texts of odd blanks, tokens and letters as transformers 4.31's slow tokeniser reads them (old_tokens.json)."""
+    vocabulary, legacy = kind.split("_")
+    added = tiny.VOCABULARIES[f"{vocabulary} im_start"]
+    tiny.write_tokenizer(tmp_path, added, {"True": True, "False": False, "None": None}[legacy])
+    (tmp_path / "tokenizer.model").write_bytes(base64.b64decode(OLD["vocabulary"]))
+    tokens = LlamaTokens(tmp_path)
+    for text, ids in zip(OLD["prompts"], OLD["ids"][kind], strict=True):
+        assert tokens.encode(text) == ids, text
+
+
+@pytest.mark.parametrize(
+    ("settings", "ends"),
+    [({}, (2,)), ({"generation_config.json": 7}, (7,)), ({"generation_config.json": [2, 9], "config.json": 5}, (2, 9)),
+     ({"config.json": 5}, (5,))],
+)  # fmt: skip
+def test_an_answer_ends_where_the_checkpoint_says(folder, cache, settings, ends):
+    for name, value in settings.items():
+        path = folder / name
+        data = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**data, "eos_token_id": value}))
+    for place in (folder, import_file(folder).path):
+        assert load_published(str(place), device="cpu")._stop_ids == frozenset(ends)
+
+
+def test_a_loaded_model_has_read_the_system_prompt(folder):
+    answer = load_published(str(folder), device="cpu").answer(LanguageRequest("Hello", want="auto", max_new_tokens=2))
+    system = LlamaTokens(folder).encode(tiny.SYSTEM)
+    assert answer.debug["reused"] >= len(system)
 
 
 @pytest.mark.parametrize(
