@@ -43,7 +43,7 @@ _WHERE: Final = {
     "priors": "the downloads of the SMPL-X site (VPoser) or Pose-NDF's page",
 }
 _KNOWN: Final = (
-    "ChatPose (the folder with config.json and its weights), what 'train chat_poselm' exports, VPoser, Pose-NDF and "
+    "ChatPose (the folder with config.json and its weights), what 'train poselm --base' exports, VPoser, Pose-NDF and "
     "SMPL-X .npz files can be imported."
 )
 
@@ -154,7 +154,7 @@ def _import_chatpose(folder: Path, title: str, progress: Progress, clip: str | N
     if "config.json" not in missing and _untaught(config):
         raise ImportFileError(
             f"'{title}' is a chat model ({config['model_type']}) that was never taught poses: teach it with "
-            "'chatpose-server train chat_poselm --base', and import what that exports."
+            "'chatpose-server train poselm --base', and import what that exports."
         )
     if missing:
         raise ImportFileError(
