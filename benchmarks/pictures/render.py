@@ -1,6 +1,6 @@
 """Renders the plan's pictures with Blender's Cycles on the processor; those that are there already are left alone.
 
-    BLENDER_PYTHON benchmarks/pictures/render.py FOLDER [--limit N]
+    BLENDER_PYTHON benchmarks/pictures/render.py FOLDER [--limit N] [--part 0/2]
 
 FOLDER holds what scenes.py writes. Runs in the Python of Blender as a module; knows no poses
 and no server. Line art is drawn from two renders at twice the size, of colours and of depth and normals: no Freestyle,
@@ -372,10 +372,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int, default=10**9)
+    parser.add_argument("--part", default="0/1", help="the first (0) or another of so many that run side by side")
     args = parser.parse_args()
+    part, parts = (int(n) for n in args.part.split("/"))
     painter = Painter(args.folder)
     spent = []
-    for entry in painter.pictures[: args.limit]:
+    for entry in painter.pictures[part : args.limit : parts]:
         file = args.folder / f"{entry['index']:04d}.jpg"
         if file.exists():
             continue

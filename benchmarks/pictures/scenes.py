@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,15 @@ from .camera import Camera, framed, turned
 
 Entry = dict[str, Any]
 
-POSES = 200
 CAMERAS = 4
-STRATA = {"clean": 280, "truncated": 160, "occluded": 160, "two people": 100, "line art": 100}
+STRATA = {"clean": 280, "truncated": 160, "occluded": 160, "two people": 100, "line art": 100}  # of the benchmark
+SHARES = {"lexicon": 110, "VPoser": 45, "recombined": 45}  # poses of the benchmark by where they are from
+POSES = sum(SHARES.values())
 SEED = 20
 PIXELS = 104_000  # of a picture: about 320 x 320, so that the whole set costs minutes
 _ACTION = {"athletics", "ball_sports", "martial_arts", "gymnastics_dance", "combat_stealth", "winter_water_sports",
            "fantasy_heroes_games", "fitness", "yoga", "children_play"}  # fmt: skip
 _BATCH = 20
-_SHARES = (("lexicon", 110), ("VPoser", 45), ("recombined", 45))
 _HEAD_AND_ARMS = ("head", "neck", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",
                   "right_wrist", "spine2")  # fmt: skip
 _HIDEABLE = (  # what one prop is put before
@@ -56,30 +57,63 @@ KEYPOINT_VERTICES = {
 """Points of the skin by SMPL-X's published vertex numbers, which our body keeps."""
 
 
+@dataclass(frozen=True)
+class Split:
+    """A set of pictures. ``share``: its size against the benchmark's. No two splits have a pose or a seed in common:
+    ``without`` names a split whose poses of the lexicon are left out.
+    """
+
+    seed: int
+    share: float = 1.0
+    without: Split | None = None
+
+    @property
+    def poses(self) -> int:
+        return sum(self.of_source(source) for source in SHARES)
+
+    def of_source(self, source: str) -> int:
+        return round(SHARES[source] * self.share)
+
+
+BENCHMARK = Split(SEED)
+DEVELOPMENT = Split(71, 0.5, without=BENCHMARK)
+"""What the fit may be tuned on, looked at and learnt from."""
+
+
 # -- poses -----------------------------------------------------------------------------------------------------------
-def _lexicon(count: int, g: np.random.Generator) -> list[tuple[Tensor, str]]:
-    """Half of them actions, half everyday; each topic in turn."""
+def _picked(split: Split, g: np.random.Generator) -> list[Any]:
+    """Entries of the lexicon, each topic in turn."""
+    taken: set[str] = set()
+    if split.without is not None:
+        taken = {e.name for e in _picked(split.without, np.random.default_rng(split.without.seed))}
     by_topic: dict[str, list[Any]] = {}
     for entry in entries():
-        by_topic.setdefault(entry.topic, []).append(entry)
+        if entry.name not in taken:
+            by_topic.setdefault(entry.topic, []).append(entry)
     topics = sorted(by_topic)
-    chosen = [by_topic[topics[i % len(topics)]] for i in range(count)]
-    picked = [listed.pop(int(g.integers(len(listed)))) for listed in chosen]
+    chosen = [by_topic[topics[i % len(topics)]] for i in range(split.of_source("lexicon"))]
+    return [listed.pop(int(g.integers(len(listed)))) for listed in chosen]
+
+
+def _lexicon(split: Split, g: np.random.Generator) -> list[tuple[Tensor, str]]:
+    picked = _picked(split, g)
     versions = [e.versions[int(g.integers(len(e.versions)))] for e in picked]
     made: list[tuple[Tensor, str]] = []
-    for at in range(0, count, _BATCH):
-        solved = solve(versions[at : at + _BATCH], tries=2, seed=SEED + at)
+    for at in range(0, len(picked), _BATCH):
+        solved = solve(versions[at : at + _BATCH], tries=2, seed=split.seed + at)
         made += [(m, e.name) for m, e in zip(solved.matrot, picked[at:], strict=False)]
     return made
 
 
-def _vposer(count: int) -> list[tuple[Tensor, str]]:
-    poses = tasks.sample(count=3 * count, seed=SEED, prior="vposer")
+def _vposer(split: Split) -> list[tuple[Tensor, str]]:
+    count = split.of_source("VPoser")
+    poses = tasks.sample(count=3 * count, seed=split.seed, prior="vposer")
     matrot = torch.stack([p.matrot() for p in poses])
     return [(m, "sample") for m in matrot[_apart(matrot)][:count]]
 
 
-def _recombined(count: int, g: np.random.Generator) -> list[tuple[Tensor, str]]:
+def _recombined(split: Split, g: np.random.Generator) -> list[tuple[Tensor, str]]:
+    count = split.of_source("recombined")
     quat, arms = body_quats().clone(), arm_quats()
     rows = torch.as_tensor(g.integers(len(quat), size=3 * count))
     out = quat[rows]
@@ -144,16 +178,17 @@ def _fingers(g: np.random.Generator) -> Tensor:
     return torch.from_numpy(out)
 
 
-def bodies(folder: Path, g: np.random.Generator) -> list[Entry]:
+def bodies(folder: Path, split: Split) -> list[Entry]:
     """Writes ``bodies.npz``; returns what is said of each body in the plan."""
-    made: list[tuple[Tensor, str, str]] = []
-    for source, count in _SHARES:
-        listed = {
-            "lexicon": lambda n: _lexicon(n, g), "VPoser": _vposer, "recombined": lambda n: _recombined(n, g),
-        }[source](count)  # fmt: skip
-        made += [(m, source, name) for m, name in listed]
+    g = np.random.default_rng(split.seed)
+    found = {"lexicon": _lexicon(split, g), "VPoser": _vposer(split), "recombined": _recombined(split, g)}
+    made = [(m, source, name) for source, listed in found.items() for m, name in listed]
+    return write_bodies(folder, [made[i] for i in g.permutation(len(made))], g)
+
+
+def write_bodies(folder: Path, made: Sequence[tuple[Tensor, str, str]], g: np.random.Generator) -> list[Entry]:
+    """Bodies of chance in these poses, each with its source and name, into ``bodies.npz``."""
     topics = {e.name: e.topic for e in entries()}
-    made = [made[i] for i in g.permutation(len(made))]
     body = default_body()
     with np.load(STANDIN_PATH, allow_pickle=False) as file:
         part, marks = file["face_part"].astype(int), (file["lmk_faces_idx"], file["lmk_bary_coords"])
@@ -292,8 +327,9 @@ def _light(g: np.random.Generator) -> Entry:
 
 
 def _picture(index: int, stratum: str, joints: np.ndarray, points: np.ndarray, g: np.random.Generator) -> Entry:
-    body = index % POSES
-    which = (body + index // POSES) % CAMERAS  # so that any first part of the set has every view
+    poses = len(joints)
+    body = index % poses
+    which = (body + index // poses) % CAMERAS  # so that any first part of the set has every view
     azimuth = _view(which, g)
     size = _size(g)
     fov = math.radians(float(np.exp(g.uniform(math.log(20), math.log(85)))))
@@ -311,7 +347,7 @@ def _picture(index: int, stratum: str, joints: np.ndarray, points: np.ndarray, g
         else:  # a side is cut off
             middle = (float(g.choice([0.16, 0.84])), 0.5)
     if stratum == "two people":
-        other = {"body": int((body + g.integers(1, POSES)) % POSES), "turn": float(g.uniform(-math.pi, math.pi))}
+        other = {"body": int((body + g.integers(1, poses)) % poses), "turn": float(g.uniform(-math.pi, math.pi))}
         away = math.radians(azimuth)
         across = float(g.choice([-1, 1]) * g.uniform(0.55, 1.05))
         depth = float(g.uniform(-0.7, 0.35))
@@ -352,7 +388,7 @@ def placed(points: np.ndarray, other: Entry) -> np.ndarray:
     return points @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) + other["at"]
 
 
-def plan(folder: Path) -> list[Entry]:
+def plan(folder: Path, split: Split = BENCHMARK) -> list[Entry]:
     """The whole set's plan, made once into ``folder`` and read afterwards: one entry a picture, in the order of making.
 
     Any first part of it holds every stratum in its share.
@@ -362,16 +398,22 @@ def plan(folder: Path) -> list[Entry]:
         torch.set_num_threads(1)
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "bodies.json").exists():
-            said = bodies(folder, np.random.default_rng(SEED))
-            _write(folder / "bodies.json", said)
+            said = bodies(folder, split)
+            write(folder / "bodies.json", said)
         with np.load(folder / "bodies.npz") as data:
             joints, vertices = data["joints"], data["vertices"][:, ::23]
-        strata = _strata(np.random.default_rng([SEED, 1]))
-        _write(file, [_picture(i, s, joints, vertices, np.random.default_rng([SEED, i])) for i, s in enumerate(strata)])
+        write(file, pictures(joints, vertices, split.seed))
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _write(file: Path, data: object) -> None:
+def pictures(joints: np.ndarray, points: np.ndarray, seed: int) -> list[Entry]:
+    """CAMERAS pictures of each body, by its joints (N, 55, 3) and some points of its skin (N, P, 3)."""
+    strata = _strata(np.random.default_rng([seed, 1]))[: len(joints) * CAMERAS]
+    dice = (np.random.default_rng([seed, i]) for i in range(len(strata)))
+    return [_picture(i, s, joints, points, next(dice)) for i, s in enumerate(strata)]
+
+
+def write(file: Path, data: object) -> None:
     half = file.with_suffix(".part")
     half.write_text(json.dumps(data), encoding="utf-8")
     half.replace(file)

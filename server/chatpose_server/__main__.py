@@ -288,6 +288,9 @@ def _models_fetch(options: argparse.Namespace) -> int:
     from .models import store
 
     name = options.name or _default_model()
+    if store.entry(name).source is None:
+        print(f"{name} ships with the server: there is nothing to fetch.")
+        return 0
     print(f"{name} is ready in {store.repaired(name, _stages())}.")
     return 0
 

@@ -2,8 +2,10 @@
 
 SMPLify's idea (Bogo et al. 2016), with BlazePose's landmarks in space beside those in the picture: local rotations,
 the body's place before the camera and a few bone lengths are moved until the skeleton's own landmarks fall on those
-that were seen, inside the joints' ranges and near what VPoser finds natural (Pavlakos et al. 2019). What was not seen
-is left to the prior. Batched Levenberg-Marquardt with the analytic Jacobian of forward kinematics, two starts at once.
+that were seen, inside the joints' ranges and near what a prior finds natural (VPoser: Pavlakos et al. 2019; Pose-NDF:
+Tiwari et al. 2022). Where landmarks are in space is not taken at BlazePose's word but at that of a small network which
+knows how it errs (``lift``). What was not seen is left to the priors. Batched Levenberg-Marquardt with the analytic
+Jacobian of forward kinematics, three starts at once.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ from ..body.model import default_body
 from ..posecodes import limits
 from ..priors.base import Prior
 from ..skeleton import BODY_JOINTS, INDEX, PARENTS, mirror_name
-from .blazepose import NAMES
+from .blazepose import AT, NAMES
 from .camera import DEFAULT_FOCAL
+from .lift import Lifted, Lifter, View
 
 _COUNT: Final = len(BODY_JOINTS)
 _ITERATIONS: Final = 30
@@ -56,9 +59,12 @@ _SITES: Final[dict[str, tuple[str, tuple[float, float, float]]]] = {
 MARKS: Final = (*NAMES, *(f"{s}_knuckle_{f}" for s in ("left", "right") for f in ("index", "middle", "pinky")))
 """Everything that can be seen of a person: BlazePose's 33 landmarks, then three knuckles of each hand."""
 
+FOLLOWERS: Final = {"wrist": ("index", "pinky", "thumb"), "ankle": ("heel", "foot_index")}
+"""What goes along when a landmark is dragged: the network saw them together."""
+
 
 @functools.cache
-def _sites() -> tuple[list[int], Tensor]:
+def sites() -> tuple[list[int], Tensor]:
     """For each of the 39 marks: its joint, and its place in that joint's frame (39, 3)."""
     joints: list[int] = []
     places: list[tuple[float, float, float]] = []
@@ -71,7 +77,7 @@ def _sites() -> tuple[list[int], Tensor]:
 
 
 # How far off a landmark is when it is plainly seen: in the picture as a share of the person's size, in space in metres.
-_PIXEL_SIGMA: Final = 0.012
+_PIXEL_SIGMA: Final = 0.015
 _SPACE_SIGMA: Final = 0.05
 _SPACE_SIGMA_DEPTH: Final = 0.08
 _LOOSE: Final = {
@@ -83,6 +89,10 @@ _LOOSE: Final = {
 UNSEEN: Final = 0.06  # what BlazePose guesses of hidden limbs counts this much: it knows how people stand
 _ROBUST: Final = 3.0  # sigmas beyond which a landmark is taken for a mistake
 _LIMIT_SIGMA: Final = 4.0  # degrees beyond a joint's range
+_LIFT_LEAST: Final = 0.02  # metres
+_LIFT_TRUST: Final = 1.0
+_LIFT_SHARE: Final = 0.6  # the rest is BlazePose's own word
+_LIFT_SIGMA: Final = 0.5  # radians from the rotations that the lifter says
 _PRIOR_SIGMA: Final = 0.45  # radians from what the prior finds natural
 _PRIOR_EVERY: Final = 3
 _GROUPS: Final = ("legs", "arms", "trunk", "breadth")
@@ -142,7 +152,7 @@ def _bones() -> tuple[Tensor, Tensor]:
 @functools.cache
 def _carried() -> Tensor:
     """(39, 22) 1 where a landmark moves when a joint turns."""
-    joints, _ = _sites()
+    joints, _ = sites()
     table = torch.zeros(len(joints), _COUNT)
     for k, carrier in enumerate(joints):
         joint = carrier
@@ -161,7 +171,7 @@ def _hung() -> Tensor:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """Forward kinematics around the pelvis: ``joints`` (B, 22, 3), ``matrot`` (B, 22, 3, 3), ``points`` (B, 39, 3),
     ``bones`` (B, 22, 3): each bone in the camera's axes.
     """
@@ -172,11 +182,17 @@ class _State:
     bones: Tensor
 
 
-def _kinematics(quat: Tensor, lengths: Tensor) -> _State:
-    """``lengths`` (B, G): logarithms of the groups' scales."""
+def kinematics(quat: Tensor, lengths: Tensor, places: Tensor | None = None) -> State:
+    """``quat`` (B, 22, 4), ``lengths`` (B, G): logarithms of the groups' scales. ``places`` (39, 3): of the marks
+    beside their joints, if not the usual ones.
+    """
+    return kinematics_of(rot.quat_to_matrot(quat), lengths, places)
+
+
+def kinematics_of(local: Tensor, lengths: Tensor, places: Tensor | None = None) -> State:
+    """The same of local rotation matrices (B, 22, 3, 3)."""
     offset, group = _bones()
     scaled = offset * torch.exp(lengths @ group.T)[..., None]  # (B, 22, 3)
-    local = rot.quat_to_matrot(quat)
     matrot: list[Tensor] = [local[:, 0]]
     joints: list[Tensor] = [torch.zeros_like(scaled[:, 0])]
     bones: list[Tensor] = [torch.zeros_like(scaled[:, 0])]
@@ -187,9 +203,10 @@ def _kinematics(quat: Tensor, lengths: Tensor) -> _State:
         joints.append(joints[p] + bone)
         matrot.append(matrot[p] @ local[:, j])
     joint, turn = torch.stack(joints, 1), torch.stack(matrot, 1)
-    carriers, places = _sites()
+    carriers, usual = sites()
+    places = usual if places is None else places
     points = joint[:, carriers] + (turn[:, carriers] @ places[..., None]).squeeze(-1)
-    return _State(joint, turn, points, torch.stack(bones, 1))
+    return State(joint, turn, points, torch.stack(bones, 1))
 
 
 # -- what a body does when nobody looks --------------------------------------------------------------------------------
@@ -263,14 +280,32 @@ class _Problem:
     focal_sigma: float
     ray: Tensor
     pixel_weight: Tensor  # (39,)
+    space: Tensor  # (39, 3) where marks are thought to be, as ``Seen.space``
     space_weight: Tensor  # (39, 3)
+    places: Tensor  # (39, 3) of the marks beside their joints
+    lifted: Tensor | None  # (22, 4) the lifter's own answer
 
 
 def _loose() -> Tensor:
     return torch.tensor([next((w for k, w in _LOOSE.items() if k in name), 1.0) for name in MARKS])
 
 
-def _problem(seen: Seen) -> _Problem:
+def view_of(seen: Seen, focal: float, ray: Tensor) -> View:
+    """What was seen, as the lifter takes it. ``ray``: see ``_Problem``."""
+    body = slice(0, len(NAMES))
+    off = (seen.pixels[body] - torch.tensor([seen.width / 2, seen.height / 2])) * torch.tensor([1.0, -1.0]) / focal
+    turned = torch.cat([off, -torch.ones(len(off), 1)], 1) @ ray
+    flat = turned[:, :2] / -turned[:, 2:].clamp(max=-0.1)
+    firm = (seen.trust[body] > 1).float()
+    return View(flat[None], seen.space[None, body], seen.trust[None, body].clamp(max=1), firm[None])
+
+
+_OWN_JOINTS: Final = tuple(AT[f"{s}_{n}"] for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+                           for s in ("left", "right"))  # fmt: skip
+"""Landmarks that are called as a joint of ours. BlazePose marks them a little beside; who drags one means the joint."""
+
+
+def _problem(seen: Seen, lifter: Lifter | None) -> _Problem:
     sure = seen.pixels[seen.trust > 0.5] if int((seen.trust > 0.5).sum()) > 4 else seen.pixels
     # Shorter people in the picture (crouched, seen from above) are not better seen: size comes from space too.
     body = slice(0, len(NAMES))
@@ -289,8 +324,32 @@ def _problem(seen: Seen) -> _Problem:
     loose = _loose()
     pixel = torch.sqrt((seen.trust * loose).clamp(min=1e-6)) / (_PIXEL_SIGMA * size)
     sigma = torch.tensor([_SPACE_SIGMA, _SPACE_SIGMA, _SPACE_SIGMA_DEPTH])
-    space = torch.sqrt((seen.space_trust * loose).clamp(min=1e-6))[:, None] / sigma
-    return _Problem(seen, size, focal, 1e-3 if seen.focal_px else _FOCAL_SIGMA, ray, pixel, space)
+    weight = torch.sqrt((seen.space_trust * loose).clamp(min=1e-6))[:, None] / sigma
+    _, places = sites()
+    places = places.clone()
+    for k in _OWN_JOINTS:
+        if seen.trust[k] > 1:
+            places[k] = 0
+    space, turned = seen.space, None
+    if lifter is not None:
+        lifted = lifter.lift(view_of(seen, focal, ray))
+        space, weight = _lifted(seen, lifted, weight, loose)
+        turned = lifted.quat[0].clone()
+        turned[0] = rot.quat_multiply(rot.matrot_to_quat(ray), turned[0])
+    focal_sigma = 1e-3 if seen.focal_px else _FOCAL_SIGMA
+    return _Problem(seen, size, focal, focal_sigma, ray, pixel, space, weight, places, turned)
+
+
+def _lifted(seen: Seen, lifted: Lifted, weight: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+    """Places in space (39, 3) and their weights (39, 3): the lifter's, and of knuckles those that were seen."""
+    body = len(NAMES)
+    space, weight = seen.space.clone(), weight.clone()
+    wrists = [AT[f"{name.split('_')[0]}_wrist"] for name in MARKS[body:]]
+    space[body:] += lifted.places[0, wrists] - seen.space[wrists]
+    space[:body] = _LIFT_SHARE * lifted.places[0] + (1 - _LIFT_SHARE) * seen.space[:body]
+    sigma = lifted.sigma[0][:, [0, 0, 1]].clamp(min=_LIFT_LEAST)
+    weight[:body] = _LIFT_TRUST * torch.sqrt(loose[:body])[:, None] / sigma
+    return space, weight
 
 
 def _robust(residual: Tensor, firm: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -327,7 +386,7 @@ def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
     place, scale, log_focal, lengths = (
         guess.rest[:, :3], guess.rest[:, 3], guess.rest[:, 4], guess.rest[:, 5:],
     )  # fmt: skip
-    state = _kinematics(guess.quat, lengths)
+    state = kinematics(guess.quat, lengths, p.places)
     moves = torch.zeros(b, len(MARKS), 3, _VARIABLES)
     lever = state.points[:, :, None] - state.joints[:, None]  # (B, 39, 22, 3)
     axes = state.matrot.transpose(-1, -2)[:, None]  # (B, 1, 22, 3 axes, 3)
@@ -350,7 +409,7 @@ def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
     res_pixel = (flat + middle - p.seen.pixels) * p.pixel_weight[:, None]
     # in space, around the hips, in the axes of a camera that looks at the person
     own = (state.points - state.points[:, 23:25].mean(1, keepdim=True)) @ p.ray
-    wanted = torch.exp(scale)[:, None, None] * p.seen.space
+    wanted = torch.exp(scale)[:, None, None] * p.space
     res_space = (own - wanted) * p.space_weight
     around = moves - moves[:, 23:25].mean(1, keepdim=True)
     jac_space = torch.einsum("cd,bkcn->bkdn", p.ray, around)
@@ -366,7 +425,7 @@ def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
         (jac_pixel * (p.pixel_weight * weight_pixel)[..., None, None]).flatten(1, 2),
         (jac_space * (p.space_weight * weight_space[..., None])[..., None]).flatten(1, 2),
     ]
-    for residual, jacobian in (_ranges(guess.quat), _habits(guess, natural), _knowns(p, guess)):
+    for residual, jacobian in (_ranges(guess.quat), _habits(p, guess, natural), _knowns(p, guess)):
         rows.append(residual)
         columns.append(jacobian)
     soft = sum((r * r).sum(1) for r in rows[2:])
@@ -390,8 +449,8 @@ def _ranges(quat: Tensor) -> tuple[Tensor, Tensor]:
     return over[:, 0].flatten(1), torch.cat([jacobian.flatten(3).flatten(1, 2), others], -1)
 
 
-def _habits(guess: _Guess, natural: Tensor | None) -> tuple[Tensor, Tensor]:
-    """How people hold their joints, and what the prior finds natural: (B, r) and (B, r, n)."""
+def _habits(p: _Problem, guess: _Guess, natural: Tensor | None) -> tuple[Tensor, Tensor]:
+    """How people hold their joints, what the prior finds natural and what the lifter says: (B, r) and (B, r, n)."""
     b = len(guess.quat)
     held, firm = _ease()
     rows = [rot.quat_to_rotvec(rot.quat_multiply(rot.quat_conjugate(held), guess.quat)) * firm]
@@ -400,6 +459,10 @@ def _habits(guess: _Guess, natural: Tensor | None) -> tuple[Tensor, Tensor]:
         away = rot.quat_to_rotvec(rot.quat_multiply(rot.quat_conjugate(natural), guess.quat[:, 1:])) / _PRIOR_SIGMA
         rows.append(torch.cat([torch.zeros(b, 1, 3), away], 1))
         slopes.append(torch.cat([torch.zeros(1, 3), torch.full((_COUNT - 1, 3), 1 / _PRIOR_SIGMA)]))
+    if p.lifted is not None:
+        away = rot.quat_to_rotvec(rot.quat_multiply(rot.quat_conjugate(p.lifted), guess.quat))
+        rows.append(away / _LIFT_SIGMA)
+        slopes.append(torch.full((_COUNT, 3), 1 / _LIFT_SIGMA))
     eye = torch.cat([torch.diag(s.flatten()) for s in slopes])  # turning on the right changes these about one to one
     jacobian = torch.cat([eye, torch.zeros(len(eye), _VARIABLES - _PLACE)], 1)
     return torch.cat([r.flatten(1) for r in rows], 1), jacobian.expand(b, -1, -1)
@@ -432,8 +495,10 @@ _LIMBS: Final = (
 
 
 def _begin(p: _Problem) -> _Guess:
-    """Two starts from the landmarks in space: limbs turned the shortest way, and so that elbows and knees hinge."""
-    space = p.seen.space @ p.ray.T
+    """Starts from the landmarks in space: limbs turned the shortest way, and so that elbows and knees hinge; and the
+    lifter's own answer.
+    """
+    space = p.space @ p.ray.T
     at = {name: space[i] for i, name in enumerate(MARKS)}
     hips = (at["left_hip"] + at["right_hip"]) / 2
     up = (at["left_shoulder"] + at["right_shoulder"]) / 2 - hips
@@ -464,6 +529,8 @@ def _begin(p: _Problem) -> _Guess:
             quat[INDEX[root]] = turn
             quat[INDEX[middle]] = _arc(offset[INDEX[end]], bent)
         starts.append(quat)
+    if p.lifted is not None:
+        starts.append(p.lifted)
     flat = torch.stack([space[:, 0], -space[:, 1]], 1)
     weight = (p.seen.trust + 1e-3)[:, None]
     mean_flat, mean_pixel = ((v * weight).sum(0) / weight.sum() for v in (flat, p.seen.pixels))
@@ -472,15 +539,15 @@ def _begin(p: _Problem) -> _Guess:
     depth = p.focal / zoom
     middle = torch.tensor([p.seen.width / 2, p.seen.height / 2])
     off = (mean_pixel - middle) / zoom - mean_flat
-    rest = torch.zeros(2, _VARIABLES - _PLACE)
+    rest = torch.zeros(len(starts), _VARIABLES - _PLACE)
     rest[:, 0], rest[:, 1], rest[:, 2] = off[0], -off[1], -depth
     return _Guess(torch.stack(starts), rest)
 
 
 @torch.no_grad()
-def fit(seen: Seen, prior: Prior | None = None) -> Fitted:
+def fit(seen: Seen, prior: Prior | None = None, lifter: Lifter | None = None) -> Fitted:
     """The pose and place whose landmarks fall on those that were seen."""
-    p = _problem(seen)
+    p = _problem(seen, lifter)
     guess = _begin(p)
     b = len(guess.quat)
     natural = None if prior is None else prior.pull(guess.quat[:, 1:]).natural

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import sys
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -45,8 +48,9 @@ class Network:
             raise VisionError(f"'{path.name}' is missing. Install chatpose-server again.") from error
         if hashlib.sha256(data).hexdigest() != SHA256[path.name]:
             raise VisionError(f"'{path.name}' is damaged. Install chatpose-server again.")
-        self._interpreter = interpreter_class(model_content=data, num_threads=_THREADS)
-        self._interpreter.allocate_tensors()
+        with _said_to_nobody():
+            self._interpreter = interpreter_class(model_content=data, num_threads=_THREADS)
+            self._interpreter.allocate_tensors()
         self._input: int = self._interpreter.get_input_details()[0]["index"]
         self._outputs: list[int] = [detail["index"] for detail in self._interpreter.get_output_details()]
         self._lock = threading.Lock()
@@ -57,6 +61,28 @@ class Network:
             self._interpreter.set_tensor(self._input, np.ascontiguousarray(picture[None], np.float32))
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index)[0] for index in self._outputs]
+
+
+@contextlib.contextmanager
+def _said_to_nobody() -> Generator[None]:
+    """The runtime tells the standard error of its delegates, at no level that can be set and below ``sys.stderr``.
+
+    What others write there in these milliseconds is lost too.
+    """
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (AttributeError, OSError, ValueError):  # a program without a console
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @functools.cache

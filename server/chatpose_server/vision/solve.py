@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -16,9 +16,12 @@ from ..pose import Pose
 from ..priors import embedded_prior
 from .blazepose import AT, NAMES, Landmarks
 from .camera import Camera
-from .fit import MARKS, UNSEEN, Fitted, Seen, fit
+from .fit import FOLLOWERS, MARKS, UNSEEN, Fitted, Seen, fit
 from .hands import Hand, finger_quats
+from .lift import Lifter, embedded_lifter
 from .upright import stand
+
+PriorName = Literal["vposer", "posendf"]
 
 _SURE: Final = 12.0  # a landmark that the artist put where it is counts as so many that were seen
 _MOVED: Final = 0.12  # metres: moved this far, what the network thought of its depth is mostly forgotten
@@ -44,13 +47,16 @@ def solve(
     focal_px: float | None = None,
     corrections: Mapping[str, tuple[float, float]] | None = None,
     hands: Sequence[Hand] = (),
+    prior: PriorName = "vposer",
+    lifter: Callable[[], Lifter | None] = embedded_lifter,
 ) -> Found:
-    """The pose of a person found in a picture of this size. ``corrections``: where landmarks really are, in pixels.
-    ``hands``: those of this person that could be read; only their fingers are spoken for.
+    """The pose of a person found in a picture of this size. ``corrections``: where landmarks really are, in pixels; of
+    a limb's joint its middle. ``hands``: those of this person that could be read; only their fingers are spoken for.
+    ``prior``: which of our priors says what is natural. ``lifter``: what knows how BlazePose errs, or None.
     """
     seen = seen_of(person, width, height, focal_px, corrections or {}, hands)
     with _one_thread():
-        fitted = fit(seen, embedded_prior("vposer"))
+        fitted = fit(seen, embedded_prior(prior), lifter())
     score = float(seen.trust[: len(NAMES)].clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
     pose, camera = stand(fitted, seen, score)
     fingers = {name: quat for hand in hands for name, quat in finger_quats(hand).items()}
@@ -104,10 +110,6 @@ def seen_of(
     return Seen(pixels, trust, space, space_trust, width, height, focal_px)
 
 
-_FOLLOWERS: Final = {"wrist": ("index", "pinky", "thumb"), "ankle": ("heel", "foot_index")}
-"""What goes along when a landmark is dragged: the network saw them together."""
-
-
 def _correct(
     person: Landmarks,
     corrections: Mapping[str, tuple[float, float]],
@@ -125,7 +127,7 @@ def _correct(
         k = AT[name]
         by = torch.tensor([x, y]) - pixels[k]
         side, _, part = name.partition("_")
-        along = [f"{side}_{follower}" for follower in _FOLLOWERS.get(part, ())]
+        along = [f"{side}_{follower}" for follower in FOLLOWERS.get(part, ())]
         if part == "wrist":
             along += [mark for mark in MARKS if mark.startswith(f"{side}_knuckle")]
         for i in (k, *(MARKS.index(mark) for mark in along if mark not in corrections)):

@@ -12,9 +12,14 @@ from chatpose_server.body import default_body
 from chatpose_server.posecodes.starts import BODIES, body_quats
 from chatpose_server.rotations import quat_to_matrot
 from chatpose_server.skeleton import INDEX, MIRROR
+from chatpose_server.vision import Landmarks
+from chatpose_server.vision.crops import Square
+from chatpose_server.vision.hands import Hand
+from PIL import Image
 
-from benchmarks.pictures import scenes
+from benchmarks.pictures import looked, scenes, sketched
 from benchmarks.pictures.camera import Camera, framed, turned
+from benchmarks.pictures.looks import MATERIALS
 from benchmarks.pictures.metrics import about_y, aligned, compare, flipped, heading, joints_in_camera, mean_distance
 
 POSES = {n: quat_to_matrot(body_quats()[list(BODIES).index(n)]).numpy() for n in ("stand", "all_fours", "side_left")}
@@ -144,3 +149,44 @@ def test_every_first_part_of_the_set_has_every_stratum_and_view():
     strata = scenes._strata(np.random.default_rng([scenes.SEED, 1]))
     assert {s: strata.count(s) for s in scenes.STRATA} == scenes.STRATA
     assert {s: strata[:40].count(s) * 20 for s in scenes.STRATA} == scenes.STRATA
+
+
+def test_no_pose_of_the_lexicon_is_in_both_splits():
+    dice = [np.random.default_rng(split.seed) for split in (scenes.BENCHMARK, scenes.DEVELOPMENT)]
+    judged, tuned = (
+        {e.name for e in scenes._picked(split, g)}
+        for split, g in zip((scenes.BENCHMARK, scenes.DEVELOPMENT), dice, strict=True)
+    )
+    assert len(judged) == scenes.BENCHMARK.of_source("lexicon") == 110
+    assert len(tuned) == scenes.DEVELOPMENT.of_source("lexicon") == 55
+    assert not judged & tuned
+    assert scenes.BENCHMARK.poses == scenes.POSES == 200
+
+
+def test_what_was_looked_at_is_read_back_exactly(tmp_path, monkeypatch):
+    g = np.random.default_rng(0)
+    person = Landmarks(g.normal(size=(33, 2)), g.random(33), g.normal(size=(33, 3)), 0.8, Square(1, 2, 3, 0.5))
+    hand = Hand("left", g.normal(size=(21, 2)), g.normal(size=(21, 3)), 0.9)
+    made = looked.Looked(320, 240, [person], [(hand,)], {"find": 0.5})
+    monkeypatch.setattr(looked, "_look", lambda file: made)
+    looked.Looker(tmp_path).look(7)
+    monkeypatch.setattr(looked, "_look", lambda file: pytest.fail("looked again"))
+    again = looked.Looker(tmp_path).look(7)
+    assert (again.width, again.height, again.people[0].square) == (320, 240, person.square)
+    for name in ("pixels", "visibility", "world"):
+        assert np.array_equal(getattr(again.people[0], name), getattr(person, name))
+    assert np.array_equal(again.hands[0][0].world, hand.world)
+
+
+def test_a_sketch_shows_the_body_where_the_camera_sees_it():
+    body = default_body()
+    v = body.v_template.numpy() - [0, body.v_template[:, 1].min().item(), 0]
+    camera = framed(v, turned(0.3, 0.1, 0.0), (200, 240), math.radians(45), 0.8)
+    faces = body.faces.numpy()
+    image = Image.new("RGB", (200, 240), (0, 0, 0))
+    colours = dict.fromkeys(MATERIALS, "ffffff")
+    sketched._fill(image, camera, v, faces, np.zeros(len(faces), int), colours, {"around": 0.0, "height": 0.5})
+    drawn = np.argwhere(np.asarray(image).max(-1) > 0)[:, ::-1]
+    flat = camera.project(v)
+    assert np.abs(drawn.min(0) - flat.min(0)).max() < 2
+    assert np.abs(drawn.max(0) - flat.max(0)).max() < 2

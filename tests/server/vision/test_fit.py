@@ -29,7 +29,7 @@ def seen_of(name, facing_deg=0.0, lengths=(0.0, 0.0, 0.0, 0.0), pitch_deg=0.0):
     half = -math.radians(pitch_deg) / 2
     tilt = torch.tensor([math.cos(half), math.sin(half), 0.0, 0.0])
     quat[0] = rot.quat_multiply(tilt, quat[0])
-    points = fitting._kinematics(quat[None], torch.tensor([lengths])).points[0]
+    points = fitting.kinematics(quat[None], torch.tensor([lengths])).points[0]
     pixels = project(points + torch.tensor([0.2, 0.1, -4.0]), torch.tensor(FOCAL), WIDE, HIGH)
     hips = points[[AT["left_hip"], AT["right_hip"]]].mean(0)
     trust = torch.tensor([1.0 if name in NAMES else 0.0 for name in MARKS])
