@@ -22,9 +22,9 @@ from ..skeleton import BODY_JOINTS
 from .chains import BALANCE, SPINE, joints_of
 from .edit import edit
 from .lexicon import Entry, entries, mirrored
-from .lexicon.lookup import Found, beside_name, find, near, normal
+from .lexicon.lookup import Found, beside_name, feelings, find, near, normal
 from .measure import measure
-from .parse import Parsed, understand
+from .parse import Parsed, parse, understand
 from .refine import Refined, refine, solve, unmet_sources
 from .say import describe
 from .vocabulary import POSECODES, POSTURES, QUANTITIES, Request, read, target_words
@@ -33,6 +33,9 @@ CODE_THRESHOLD: Final = 0.6  # the posecode head's probability from which a stat
 NAME_THRESHOLD: Final = 0.4  # a named pose's score (below), when the words say little else
 NAME_THRESHOLD_BESIDE: Final = 1.0  # and when the parser already understood most of them
 _LIKENESS_WEIGHT: Final = 1.0  # of words in common with a wording, against the name head's probability
+_SOME_WORDS: Final = 0.3  # likeness under which a name is believed in without its words
+_WITHOUT_WORDS: Final = 0.4  # times, for such a name where the words speak of a feeling that another one shows
+_SAME_WORDS: Final = 0.85  # likeness from which a wording is simply what was written, whatever the model believes
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
 _ARM: Final = "elbow|wrist|upper_arm|forearm|arm|hand|palm|shoulder"
@@ -57,6 +60,7 @@ _NATURAL_M: Final = 0.03
 _SAME_DEG: Final = 6.0  # candidates closer than this (mean over joints) count as one
 
 
+_LEANING: Final = 65.0  # degrees off the vertical that somebody who stands may lean
 _POSTURE: Final = re.compile(  # quantities that tell standing from everything else
     r"pelvis\.height|seat@|trunk\.up|pelvis\.(up|face_up)|chest\.|(left|right)_(knee|hand|shin|elbow|forearm)@ground"
     r"|(upper_back|lower_back|belly|head|chest)@ground"
@@ -116,8 +120,8 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     """
     literal = understand(words)
     found = find(words)
-    if found is not None and _adds(found, literal):
-        entry, literal = found.entry, understand(found.rest)
+    if found is not None and _adds(found, _plainly(words, found, literal)) and not _better_meant(words, found, named):
+        entry, literal = found.entry, understand(_seated(found.entry) + found.rest)
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
@@ -127,7 +131,7 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
             NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD,
         )
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
-            literal = understand(beside_name(words, entry))
+            literal = understand(_seated(entry) + beside_name(words, entry))
     if entry is not None:
         entry = _turned_to(entry, words)
     guess = [c for c, p in asked.items() if understood < 1 and p >= CODE_THRESHOLD and c in POSECODES]
@@ -138,20 +142,44 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     return entry, request if _says_posture(request) else _standing() + request, understood
 
 
+def _plainly(words: str, found: Found, literal: Parsed) -> Parsed:
+    """What the parser reads; its key words, which know no names, only where they understand the name by itself."""
+    return literal if understand(found.wording).statements else parse(words)
+
+
+def _seated(entry: Entry) -> str:
+    """What the parser must know of a named pose to read the rest: who sits crosses the legs and not the ankles."""
+    return "sitting, " if "sitting" in entry.versions[0].codes else ""
+
+
+def _better_meant(words: str, found: Found, named: Mapping[str, float]) -> bool:
+    """Whether all the words together are more like another name than the part of them that is one."""
+    likeness = near(words)
+    own, best = likeness.get(found.entry.name, 0.0), max(likeness, key=lambda n: likeness[n], default="")
+    return bool(found.rest) and likeness.get(best, 0.0) > own + 0.05 and named.get(best, 0.0) > 0.5
+
+
 def _meant(words: str, named: Mapping[str, float], sure: float) -> Entry | None:
     """The named pose that the words mean, as the model says and as words in common say, if that is sure enough."""
     score = dict(named)
-    for name, likeness in near(words).items():
-        score[name] = score.get(name, 0.0) + _LIKENESS_WEIGHT * likeness
+    likeness = near(words)
+    for name, alike in likeness.items():
+        score[name] = score.get(name, 0.0) + _LIKENESS_WEIGHT * alike
     if not score:
         return None
-    best = max(score, key=lambda n: score[n])
+    felt = feelings(words)
+    if felt:  # a word that names a state says more than a belief with which no word is shared
+        score = {
+            n: p if n in felt or likeness.get(n, 0.0) > _SOME_WORDS else _WITHOUT_WORDS * p for n, p in score.items()
+        }
+    best = max(score, key=lambda n: score[n] + (likeness.get(n, 0.0) >= _SAME_WORDS))
     return _by_name(best) if score[best] >= sure else None
 
 
 def _says_posture(request: Request) -> bool:
     """Whether anything is said of what the body stands, sits or lies on."""
-    return bool(request.flags) or any(_POSTURE.match(c.quantity) for c in request.constraints)
+    leans = (c for c in request.constraints if not (c.quantity == "trunk.up" and c.hi <= _LEANING))
+    return bool(request.flags) or any(_POSTURE.match(c.quantity) for c in leans)
 
 
 @functools.cache

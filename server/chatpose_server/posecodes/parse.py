@@ -279,7 +279,9 @@ _NOT: Final = re.compile(r"\b(?:not|no|never|without|don't|doesn't|isn't|aren't|
 _PROTECTED: Final = (("hands and knees", "hands knees"), ("up and out", "up out"), ("side to side", ""),
                      ("up and down", ""), ("left and right", "both"), ("right and left", "both"))  # fmt: skip
 _OTHER: Final = re.compile(r"\bother (arm|hand|leg|foot|knee|elbow)\b")
-_ELLIPSIS: Final = re.compile(r"(left|right)(?: one| other)?(?= )")  # "the left arm is up, the right hangs down"
+_ELLIPSIS: Final = re.compile(
+    r"(left|right)(?: one| other)?(?= )(?! (?:heel|toe|ankle|wrist|hip|ear|cheek|side|shin|calf|thumb|finger)s?\b)"
+)  # "the left arm is up, the right hangs down"
 _LOOK: Final = re.compile(r"\b(?:look|glanc|gaz|star(?=e|ing)|peer)\w*")
 _WAY: Final = re.compile(r"(?:to )?(?:left|right|up|down)$")
 _LEGS_CROSSED: Final = re.compile(r"\bcross\w* legs\b|\blegs crossed$")
@@ -287,7 +289,7 @@ _INSTRUMENT: Final = re.compile(  # "reaching up with the right hand" -> "right 
     r"(?<![\w-])(?!(?:stand|sit|kneel|ly|squat|lean|balanc|crouch|hang|end|start)\w*)"
     r"(\w+ing|(?:touche?|reache?|point|cover|grab|hold|scratche?|push|wave|lift|kick|step)s?)"
     r"((?: (?!with\b)[\w'-]+){1,6})"
-    r" with (?:(?:his|her|their|your|my|the) )?((?:left|right|both) (?:arm|hand|foot|leg|elbow|knee)s?)"
+    r" with (?:(?:his|her|their|your|my|the) )?((?:left|right|both) (?:forearm|arm|hand|foot|leg|elbow|knee)s?)"
     r"(?=\s*(?:[.,;!?]|$|\band\b|\bwhile\b))"
 )
 
@@ -317,12 +319,13 @@ def _parsed(clauses: Iterable[tuple[_Clause, tuple[str, ...]]]) -> Parsed:
     statements: list[str] = []
     understood: list[str] = []
     left: list[str] = []
-    crossed = False
+    crossed, one_knee = False, False
     for clause, by_key_words in clauses:
         statements += by_key_words
         unread = list(clause.unread)
         for phrase, meant in clause.found:
             crossed = crossed or _LEGS_CROSSED.search(phrase) is not None
+            one_knee = one_knee or "one knee" in phrase
             understood.append(phrase)
             if meant == "sitting" and "ground" in unread:
                 statements.append("sitting_on_ground")
@@ -335,6 +338,8 @@ def _parsed(clauses: Iterable[tuple[_Clause, tuple[str, ...]]]) -> Parsed:
                 statements += [s for s in said if s not in clash]
         if unread:
             (understood if by_key_words else left).append(" ".join(unread))
+    if one_knee and any(re.search(r"@right_(?:knee|thigh)", s) for s in statements):  # what one leans on is raised
+        statements = ["kneeling_on_left" if s == "kneeling_on_right" else s for s in statements]
     statements = _together(statements, crossed)
     return Parsed(tuple(_without_contradictions(statements)), tuple(understood), "; ".join(left))
 
@@ -348,7 +353,11 @@ def _read(text: str) -> Iterator[_Clause]:
         text = text.replace(a, b)
     for clause in _clauses(text, table):
         if _NOT.search(clause):
-            yield _Clause(clause, unread=(clause,), refused=True)
+            refusal = normal(clause)
+            if refusal in table:  # "don't bend the knees" says what should be
+                yield _Clause(refusal, ((refusal, table[refusal]),))
+            else:
+                yield _Clause(clause, unread=(clause,), refused=True)
             continue
         words = normal(clause)
         if side:

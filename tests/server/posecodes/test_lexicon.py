@@ -7,7 +7,15 @@ from collections import Counter, defaultdict
 import pytest
 import torch
 from chatpose_server.posecodes import lexicon
-from chatpose_server.posecodes.lexicon import LexiconError, entries, mirror_wording, mirrored, read_blocks, read_topic
+from chatpose_server.posecodes.lexicon import (
+    LexiconError,
+    entries,
+    lookup,
+    mirror_wording,
+    mirrored,
+    read_blocks,
+    read_topic,
+)
 from chatpose_server.posecodes.measure import measure
 from chatpose_server.posecodes.refine import solve
 from chatpose_server.posecodes.vocabulary import INF, QUANTITIES, Request, read
@@ -177,3 +185,14 @@ def onlooker() -> dict[tuple[str, str], float]:
 @pytest.mark.parametrize(("name", "quantity", "lo", "hi"), SOLVED)
 def test_famous_poses_come_out(onlooker: dict[tuple[str, str], float], name: str, quantity: str, lo: float, hi: float):
     assert lo <= onlooker[name, quantity] <= hi
+
+
+def test_every_feeling_is_an_entry_and_is_found_by_its_words():
+    feelings = lookup._feelings()
+    assert set(feelings.values()) <= {e.name for e in entries()}
+    assert "tired" in lookup.feelings("the farmer is utterly knackered")
+    assert lookup.feelings("a knight on a horse") == frozenset()
+
+
+def test_one_word_in_common_is_no_likeness():
+    assert lookup.near("a sailor comes home to his wife").get("axe hitting the log", 0.0) < 0.4  # "driving it home"

@@ -113,3 +113,17 @@ def test_one_pose_is_refined_fast_enough_for_a_dialogue():
     start = time.process_time()
     refine.refine(STAND, read("left_hand@chin; right_arm=forward; head=left"))
     assert time.process_time() - start < 1.5  # 0.1 s on a quiet machine
+
+
+@pytest.mark.parametrize("part", ["chin", "mouth", "left_cheek", "left_ear"])
+def test_a_hand_goes_to_the_face_from_below(part):
+    made = refine.solve(f"standing; left_hand@{part}", tries=2)
+    overhead, ahead = m.measure(made.matrot, ("left_upper_arm.overhead", "left_upper_arm.ahead"))[0].tolist()
+    assert made.unmet == ((),)
+    assert overhead > 95  # 90 is shoulder height
+    assert ahead < 75
+
+
+def test_an_elbow_that_words_raise_stays_up():
+    made = refine.solve("standing; left_hand@chin; left_upper_arm.overhead=40..85", tries=2)
+    assert made.unmet == ((),)

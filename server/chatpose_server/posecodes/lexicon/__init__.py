@@ -26,6 +26,7 @@ from ..vocabulary import POSECODES, PosecodeError, Request, mirror_words, read
 
 FREE_PARTS: Final = ("left_arm", "right_arm", "left_leg", "right_leg", "trunk", "head")
 _BLOCKS_FILE: Final = "_blocks"
+FEELINGS_FILE: Final = "_feelings.txt"  # read by ``lookup``
 _KEYS: Final = ("say", "is", "or", "free")
 
 
@@ -51,7 +52,8 @@ class Entry:
 @lru_cache(maxsize=1)
 def entries() -> tuple[Entry, ...]:
     """Every entry, topic by topic. Raises LexiconError for the first line that cannot be used."""
-    files = {p.name.removesuffix(".txt"): p for p in resources.files(__name__).iterdir() if p.name.endswith(".txt")}
+    listed = [p for p in resources.files(__name__).iterdir() if p.name.endswith(".txt") and p.name != FEELINGS_FILE]
+    files = {p.name.removesuffix(".txt"): p for p in listed}
     blocks = read_blocks(files.pop(_BLOCKS_FILE).read_text(encoding="utf-8"))
     return tuple(
         entry

@@ -7,9 +7,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import resources
 from typing import Final
 
-from . import Entry, entries, mirrored
+from . import FEELINGS_FILE, Entry, entries, mirrored
 
 _LEAD: Final = re.compile(  # what people write before the name, and what wordings leave out
     r"^(?:(?:please|pose|make|show|give|me|her|him|them|i|need|want|a pose of|in the|in a|in|doing|does|"
@@ -140,9 +141,28 @@ def _index() -> tuple[list[tuple[str, frozenset[str]]], dict[str, float]]:
     return wordings, rarity
 
 
+_ONE_WORD: Final = 0.65
+_FEELING: Final = 0.42  # likeness of a feeling that one word speaks of: a guess that any better likeness beats
+
+
+@lru_cache(maxsize=1)
+def _feelings() -> dict[str, str]:
+    """Stem of a word, or two words, for a state of mind or a turn of fortune -> the entry that shows it."""
+    table: dict[str, str] = {}
+    for line in (resources.files(__package__ or __name__) / FEELINGS_FILE).read_text(encoding="utf-8").splitlines():
+        name, _, words = line.partition(":")
+        if words and not line.startswith("#"):
+            table |= {_phrase(w): name.strip() for w in (name, *words.split(","))}
+    return table
+
+
+def _phrase(text: str) -> str:
+    return " ".join(_ENDINGS.sub("", w) if len(w) > _SINGLE else w for w in normal(text).split())
+
+
 def near(text: str) -> dict[str, float]:
     """Entry name -> likeness in 0..1 of its nearest wording: the weight of the words in common, rare ones weighing
-    more, against the weight of all.
+    more, against the weight of all. A word for a feeling, or for what causes one, is a little like its entry.
     """
     wordings, rarity = _index()
     unseen = max(rarity.values())
@@ -153,8 +173,18 @@ def near(text: str) -> dict[str, float]:
         shared = sum(rarity[w] for w in words & stems)
         if shared:
             likeness = shared / math.sqrt(mine * sum(rarity[w] for w in stems))
+            if len(words) > 1 and len(words & stems) == 1 < len(stems):
+                likeness *= _ONE_WORD  # "home" of "driving it home" is no word about axes
             best[name] = max(best.get(name, 0.0), likeness)
+    for name in feelings(text):
+        best[name] = max(best.get(name, 0.0), _FEELING)
     return best
+
+
+def feelings(text: str) -> frozenset[str]:
+    """The entries for the states of mind and body that the words speak of, or for what would cause them."""
+    said = f" {_phrase(text)} "
+    return frozenset(name for phrase, name in _feelings().items() if f" {phrase} " in said)
 
 
 _BODY_WORDS: Final = re.compile(
