@@ -49,7 +49,8 @@ LOCAL_DEG = 10.0
 HONESTLY = """\
 General reading rules were made after looking at failures of the atomic suite, so that row is a development score. The
 weights were trained from nothing with `--exclude benchmarks/prompts/*.txt`: no wording and no generated caption that
-shares over 55 % of its words with one of these prompts, in any stage. The literal lookup, which is no training, finds
+shares over 55 % of its words with one of these prompts, in any stage; a statement whose plain words are a prompt here
+is so learnt from longer sentences only. The literal lookup, which is no training, finds
 a name in 11 atomic, 14 composed, 46 named and 10 speculative prompts. Wrong poses stay in the sheet
 `docs/text-to-pose-64.png`."""
 SUITES = ("atomic", "composed", "named", "speculative")

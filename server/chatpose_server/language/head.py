@@ -26,17 +26,23 @@ class HeadOutput:
 
 
 class PoseHead(nn.Module):
-    """(B, hidden) -> K poses of J joints. The published layout is K = 1, J = 24, without logits."""
+    """(B, hidden) -> K poses of J joints. The published layout is K = 1, J = 24, without logits.
 
-    def __init__(self, hidden: int, inner: int, joints: int, hypotheses: int = 1) -> None:
+    ``told`` > 0: it reads so many more numbers, what another head has understood (the chance that each posecode is
+    asked). What a statement means for a body can then be learnt from bodies alone, without any words.
+    """
+
+    def __init__(self, hidden: int, inner: int, joints: int, hypotheses: int = 1, told: int = 0) -> None:
         super().__init__()
-        self.joints, self.hypotheses = joints, hypotheses
+        self.joints, self.hypotheses, self.told = joints, hypotheses, told
         out = hypotheses * joints * 6 + (hypotheses if hypotheses > 1 else 0)
-        self.layers = nn.Sequential(nn.Linear(hidden, inner), nn.ReLU(), nn.Linear(inner, out))
+        self.layers = nn.Sequential(nn.Linear(hidden + told, inner), nn.ReLU(), nn.Linear(inner, out))
 
-    def forward(self, state: Tensor) -> HeadOutput:
-        """Float32 whatever the model's dtype is: Gram-Schmidt in half precision costs degrees."""
-        flat = self.layers(state.float())
+    def forward(self, state: Tensor, told: Tensor | None = None) -> HeadOutput:
+        """``state`` (B, hidden), ``told`` (B, told). Float32 whatever the model's dtype is: Gram-Schmidt in half
+        precision costs degrees.
+        """
+        flat = self.layers(state.float() if told is None else torch.cat([state.float(), told.float()], 1))
         n = self.hypotheses * self.joints * 6
         rot6d = flat[:, :n].unflatten(1, (self.hypotheses, self.joints, 6))
         logits = flat[:, n:] if self.hypotheses > 1 else flat.new_zeros(flat.shape[0], 1)

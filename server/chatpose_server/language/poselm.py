@@ -26,7 +26,7 @@ from . import lora
 from .base import ChatTurn, LanguageAnswer, LanguageRequest
 from .decoding import Decoder, Generated, TemplateDraft, text_prompt
 from .head import ClassHead, PoseHead
-from .reader import Reader
+from .reader import Reader, ReaderShape
 
 POSE_TOKEN: Final = "<POSE>"  # noqa: S105 - the word that stands for a pose, not a secret
 HISTORY_TURNS: Final = 8  # older turns are dropped: a 135 M model gains nothing from them and every token costs
@@ -47,7 +47,8 @@ class PoseLMConfig:
     inner: int  # width of the heads
     joints: int = len(BODY_JOINTS)
     hypotheses: int = 1
-    reader: tuple[int, int, int] = (0, 0, 0)  # attention heads, their width, looks; no heads: no reader
+    reader: ReaderShape | None = None
+    told: bool = False  # the pose head reads what the posecode head says
     codes: tuple[str, ...] = ()  # posecode names of the second head, in order
     names: tuple[str, ...] = ()  # lexicon names of the third head, in order; its class 0 is none of them
     turn: str = "<|im_start|>{role}\n{text}<|im_end|>\n"
@@ -70,9 +71,11 @@ class PoseLMConfig:
             raise ModelFileError(
                 f"These weights were made by a newer ChatPose, which knows {', '.join(sorted(set(data) - known))}."
             )
-        for key in ("codes", "names", "answers", "reader"):
+        for key in ("codes", "names", "answers"):
             if key in data:
                 data[key] = tuple(data[key])
+        if data.get("reader"):
+            data["reader"] = ReaderShape.from_lists(data["reader"])
         return PoseLMConfig(**data)
 
 
@@ -102,7 +105,7 @@ class PoseLM:
         self._reader = reader
         self.pose_id: int = model.get_input_embeddings().weight.shape[0] - 1
         self._stop_id = int(tokenizer.token_to_id(config.stop))
-        self._decoder = Decoder(model.get_decoder(), model.lm_head, model.get_input_embeddings(), model.device)
+        self._decoder = Decoder(*self._backbone(model), model.get_input_embeddings(), model.device)
         self._draft = TemplateDraft([self.encode_answer(a) for a in config.answers])
 
     # -- words to tokens -----------------------------------------------------------------------------------------
@@ -182,6 +185,15 @@ class PoseLM:
         del self._model, self._decoder, self._head, self._codes, self._names, self._reader
 
     # -- inside --------------------------------------------------------------------------------------------------
+    def _backbone(self, model: Any) -> tuple[Callable[..., Any], Callable[[Tensor], Tensor]]:
+        """The model and its vocabulary's matrix. For a reader the states of its depths ride behind the last state's
+        numbers, (1, M, H + D H), so that they are remembered and reused together.
+        """
+        if self._reader is None:
+            return model.get_decoder(), model.lm_head
+        read, hidden = model.get_decoder(), self.config.hidden
+        return DeepStates(read, self._reader.shape.depths), lambda states: model.lm_head(states[..., :hidden])
+
     @property
     def _stops_at_pose(self) -> bool:
         return all(a.endswith(POSE_TOKEN) for a in self.config.answers)
@@ -208,16 +220,19 @@ class PoseLM:
 
     def _read(self, made: Generated, rows: list[int], turn: int) -> Tensor:
         """What the heads see (R, hidden): the states that predict pose tokens, joined with the last turn's words."""
-        states = made.states[rows].float().cpu()  # (R, H)
+        hidden = self.config.hidden
+        states = made.states[rows, :hidden].float().cpu()  # (R, H)
         if self._reader is None or not rows:
             return states
-        words = made.prompt_states[-turn:].float().cpu().expand(len(rows), -1, -1)  # (R, T, H)
+        words = made.prompt_states[-turn:, hidden:].float().cpu().unflatten(1, (-1, hidden))  # (T, D, H)
+        words = words.expand(len(rows), -1, -1, -1)
         return self._reader(states, words, torch.ones(words.shape[:2], dtype=torch.bool))
 
     def _read_poses(self, states: Tensor, candidates: int) -> tuple[Pose, ...]:
         if not len(states):
             return ()
-        out = self._head(states)  # (R, K, J, 3, 3)
+        told = torch.sigmoid(self._codes(states)) if self.config.told and self._codes else None
+        out = self._head(states, told)  # (R, K, J, 3, 3)
         weights = torch.softmax(out.logits, -1)
         poses: list[Pose] = []
         for row in range(len(states)):
@@ -242,6 +257,19 @@ class PoseLM:
             best = chances.topk(min(_NAMES_TOLD, len(chances)))
             named = {self.config.names[i]: p for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)}
         return codes, named
+
+
+class DeepStates:
+    """A transformers decoder whose ``last_hidden_state`` holds behind each state those of ``depths`` below it."""
+
+    def __init__(self, decoder: Any, depths: tuple[int, ...]) -> None:
+        self._decoder, self._depths = decoder, depths
+
+    def __call__(self, **given: Any) -> Any:
+        """As the decoder's: (1, M, H + D H) instead of (1, M, H)."""
+        out = self._decoder(output_hidden_states=True, **given)
+        out.last_hidden_state = torch.cat([out.last_hidden_state, *(out.hidden_states[d] for d in self._depths)], -1)
+        return out
 
 
 def save_trained(
@@ -288,11 +316,12 @@ def build(
     try:
         add_pose_token(backbone, state["token.pose"])
         lora.merge(backbone, {k.removeprefix("lora."): v for k, v in state.items() if k.startswith("lora.")})
-        head = PoseHead(config.hidden, config.inner, config.joints, config.hypotheses)
+        told = len(config.codes) if config.told else 0
+        head = PoseHead(config.hidden, config.inner, config.joints, config.hypotheses, told)
         head.load_state_dict({k.removeprefix("head."): v.float() for k, v in state.items() if k.startswith("head.")})
         codes = ClassHead(config.hidden, config.inner, len(config.codes)) if config.codes else None
         names = ClassHead(config.hidden, config.inner, len(config.names) + 1) if config.names else None
-        reader = Reader(config.hidden, *config.reader).eval() if config.reader[0] else None
+        reader = Reader(config.hidden, config.reader).eval() if config.reader else None
         for part, prefix in ((codes, "codes."), (names, "names."), (reader, "reader.")):
             if part:
                 part.load_state_dict(

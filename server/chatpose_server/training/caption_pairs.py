@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +17,19 @@ from torch import Tensor
 from .. import rotations as rot
 from ..posecodes.lexicon.lookup import normal
 from ..posecodes.measure import measure, posecodes_hold
-from ..posecodes.vocabulary import POSECODES
+from ..posecodes.vocabulary import POSECODES, mirror_code
 from ..skeleton import BODY_JOINTS, INDEX
 from . import captions
 from .chat_pairs import CHAT
 from .named_poses import NamedPose, near_any, read_named
 from .pairs import Batch
 from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
-from .solved_poses import SolvedPoses, read_solved
+from .solved_poses import SolvedPoses, draw, read_solved
 
-_SHARES: Final = {"whole": 0.10, "limbs": 0.08, "solved": 0.45, "label": 0.02, "named": 0.32, "chat": 0.03}
+_SHARES: Final = {
+    "whole": 0.08, "limbs": 0.08, "solved": 0.24, "asked": 0.28, "label": 0.02, "named": 0.27, "chat": 0.03,
+}  # fmt: skip
+_ASKED_SETS: Final = 12000
 _POOL: Final = 6000  # poses measured at a time; refilled when used up
 _TRANSPLANTS: Final = (
     ("left_arm",), ("right_arm",), ("left_arm", "right_arm"), ("head",), ("trunk",), ("legs",), ("left_leg",),
@@ -123,6 +126,11 @@ class CaptionPairs:
                 at = rng.randrange(len(self._solved.matrot))
                 said = [self.code_names[c] for c in self._solved.asked[at].tolist() if c >= 0]
                 matrot[i] = self._solved.matrot[at]
+                if rng.random() < 0.5:
+                    said, matrot[i] = [mirror_code(c) for c in said], mirror(matrot[i][None])[0]
+            elif kind == "asked":  # no pose is known that does all this: geometry alone judges what is made of it
+                said, matrot[i] = list(self._asked[rng.randrange(len(self._asked))]), torch.nan
+                said = [mirror_code(c) for c in said] if rng.random() < 0.5 else said
             elif kind == "named":
                 at = rng.randrange(len(self._named))
                 pose, names[i] = self._named[at], at + 1
@@ -149,26 +157,14 @@ class CaptionPairs:
             replies.append(reply)
         return Batch(texts, replies, matrot, codes, names)
 
-    def every_name(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Every wording of every named pose once, plainly and as people type it, in batches of ``size``."""
-        rng = random.Random(int(torch.randint(2**31, (1,), generator=generator)))
-        listed = [(at, w) for at, pose in enumerate(self._named) for w in pose.wordings if not self._near(w)]
-        rng.shuffle(listed)
-        for first in range(0, len(listed), size):
-            part = listed[first : first + size]
-            picked = [self._named[at] for at, _ in part]
-            yield Batch(
-                [captions.roughen(captions.frame(w, rng), rng) for _, w in part],
-                [None] * len(part),
-                torch.stack([p.matrot[rng.randrange(len(p.matrot))] for p in picked]),
-                torch.stack([p.codes for p in picked]),
-                torch.tensor([at + 1 for at, _ in part]),
-            )
-
     # -- inside --------------------------------------------------------------------------------------------------
     @functools.cached_property
     def _at(self) -> dict[str, int]:
         return {n: i for i, n in enumerate(self.code_names)}
+
+    @functools.cached_property
+    def _asked(self) -> list[list[str]]:
+        return draw(_ASKED_SETS, random.Random(11))
 
     @functools.cached_property
     def _labelled(self) -> list[int]:

@@ -21,7 +21,7 @@ from ..posecodes.measure import measure, posecodes_hold
 from ..posecodes.refine import solve
 from ..posecodes.vocabulary import POSECODES
 
-_BATCH: Final = 24  # entries solved at a time
+_BATCH: Final = 64  # entries solved at a time
 _NEAR_SHARE: Final = 0.55  # of the words in either; more than this is a near paraphrase
 
 
@@ -100,7 +100,7 @@ def near_any(words: set[str], judged: Sequence[set[str]]) -> bool:
     return any(len(words & p) > _NEAR_SHARE * len(words | p) for p in judged)
 
 
-def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,)) -> list[NamedPose]:
+def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,), tries: int = 2) -> list[NamedPose]:
     """Each entry's versions, solved once for each seed; solutions that miss several statements are left out."""
     versions = [(i, version) for i, entry in enumerate(listed) for version in entry.versions]
     solved: dict[int, list[tuple[Tensor, int]]] = {}
@@ -109,7 +109,7 @@ def solve_entries(listed: Sequence[Entry], seeds: Sequence[int | None] = (None,)
     for seed in seeds:
         for at in range(0, len(versions), _BATCH):
             part = versions[at : at + _BATCH]
-            made = solve([v for _, v in part], tries=2, seed=seed)
+            made = solve([v for _, v in part], tries=tries, seed=seed)
             true = posecodes_hold(measure(made.matrot), 0.0)
             for (i, version), matrot, unmet, holds in zip(part, made.matrot, made.unmet, true, strict=True):
                 solved.setdefault(i, []).append((matrot, len(unmet)))
@@ -132,8 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--exclude", type=Path, nargs="*", default=[], help="files of prompts that no wording may come near"
     )
     parser.add_argument("--seeds", type=int, default=1, help="different solutions of each version")
+    parser.add_argument("--tries", type=int, default=2, help="starts of each, of which the best is kept")
     args = parser.parse_args(argv)
     seeds: list[int | None] = [None, *range(1, args.seeds)]
     listed = without(all_entries(), judged_prompts(args.exclude))
-    write_named(args.out, solve_entries(listed, seeds), tuple(POSECODES))
+    write_named(args.out, solve_entries(listed, seeds, args.tries), tuple(POSECODES))
     return 0

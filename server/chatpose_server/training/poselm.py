@@ -12,22 +12,22 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from .. import rotations as rot
 from ..body import default_body
 from ..language import lora
 from ..language.head import ClassHead, HeadOutput, PoseHead
 from ..language.loading import load_backbone
-from ..language.poselm import PoseLM, PoseLMConfig, add_pose_token, save_trained
-from ..language.reader import Reader
+from ..language.poselm import DeepStates, PoseLM, PoseLMConfig, add_pose_token, save_trained
+from ..language.reader import Reader, ReaderShape, pad_words
 from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
 from ..posecodes.measure import measure
 from ..posecodes.vocabulary import POSECODES, QUANTITIES
@@ -47,11 +47,12 @@ _ASKED_WEIGHT: Final = 0.1  # an asked statement missed by one unit of _MISS wei
 _MISS: Final = {"deg": 10.0, "m": 0.04, "ratio": 0.15}
 _INSIDE: Final = 0.3  # units inside its interval that a value is aimed
 _MOST_MISSED: Final = 4.0  # units that no miss ever reaches: one hopeless statement must not outweigh the others
-_REFIT_BATCH: Final = 128
-_REFIT_RATE: Final = 1e-3
-_REFIT_DECAY: Final = 1e-3
-_REFIT_NOISE: Final = 0.1  # of a state's own spread
-_REFIT_DROPOUT: Final = 0.15
+_UNNATURAL_WEIGHT: Final = 0.05  # joints out of range and limbs inside each other, in the same units
+_HEADS_BATCH: Final = 64
+_HEADS_POOL: Final = 16  # batches drawn at a time and sorted by length, so that little is spent on padding
+_HEADS_DECAY: Final = 1e-2
+_HEADS_NOISE: Final = 0.1  # of a state's own spread
+_HEADS_DROPOUT: Final = 0.1
 _SLICE: Final = 16  # rows in one forward; more only pads more on a CPU
 
 
@@ -67,12 +68,14 @@ class Settings:
     rank: int = 16
     alpha: float = 32.0
     hypotheses: int = 6
-    inner: int = 576
+    inner: int = 768
     seed: int = 0
     warmup: int = 60
     bfloat16: bool = True
     floor: float = 0.05  # the learning rate's last share
-    reader: tuple[int, int, int] = (12, 32, 2)  # attention heads, their width, looks; no heads: no reader
+    reader: ReaderShape | None = field(default_factory=ReaderShape)
+    told: bool = True  # the pose head reads what the posecode head says
+    device: str = ""  # of the language model; empty: a CUDA card when there is one
     top_layers: int = 0  # train the adapters of this many last layers only (0: all); what is below costs no backward
 
 
@@ -99,7 +102,7 @@ class Trainer:
         hidden: int = model.config.hidden_size
         self.config = PoseLMConfig(
             base=settings.base, hidden=hidden, inner=settings.inner, hypotheses=settings.hypotheses,
-            reader=settings.reader,
+            reader=settings.reader, told=settings.told,
             codes=tuple(source.code_names),
             names=tuple(source.pose_names), recipe=recipe,
         )  # fmt: skip
@@ -108,12 +111,17 @@ class Trainer:
         if settings.top_layers:
             for layer in model.get_decoder().layers[: -settings.top_layers]:
                 layer.requires_grad_(False)
-        self.model = model
+        # Graphics cards take the language model; the heads and their kinematics are small and stay on the processor.
+        cards = torch.cuda.device_count()
+        own_card = f"cuda:{self.team.rank % cards}" if cards else "cpu"
+        self.device = torch.device(settings.device or own_card)
+        self.model = model.to(self.device)
         self.token = torch.nn.Parameter(model.get_input_embeddings().weight[-1].detach().float().clone())
-        self.head = PoseHead(hidden, settings.inner, len(BODY_JOINTS), settings.hypotheses)
+        told = len(source.code_names) if settings.told else 0
+        self.head = PoseHead(hidden, settings.inner, len(BODY_JOINTS), settings.hypotheses, told)
         self.codes = ClassHead(hidden, settings.inner, len(source.code_names)) if source.code_names else None
         self.names = ClassHead(hidden, settings.inner, len(source.pose_names) + 1) if source.pose_names else None
-        self.reader = Reader(hidden, *settings.reader) if settings.reader[0] else None
+        self.reader = Reader(hidden, settings.reader) if settings.reader else None
         self.words = PoseLM(
             "training", model, tokenizer, self.head, self.codes, self.names, self.config
         )  # for its tokenising
@@ -126,16 +134,20 @@ class Trainer:
             weight_decay=0.0, betas=(0.9, 0.98),
         )  # fmt: skip
         self._rates = [g["lr"] for g in self.optimiser.param_groups]
-        self._terms = AskedTerms(source.code_names) if source.code_names else None
-        self.step = 0
+        self._terms = AskedTerms(source.code_names) if set(source.code_names) & set(POSECODES) else None
+        self.step = self.heads_step = 0
         self._start_heads()
+        self._heads_optimiser = torch.optim.AdamW(
+            [p for part in self._readers() for p in part.parameters()], lr=settings.head_rate,
+            weight_decay=_HEADS_DECAY, betas=(0.9, 0.98),
+        )  # fmt: skip
 
     def _start_heads(self) -> None:
         """The heads begin at real poses (one for each hypothesis) and at the codes' base rates."""
         batch = self.source.sample(256, torch.Generator().manual_seed(self.settings.seed))
         with torch.no_grad():
-            mean = batch.matrot.mean(0)
-            some = batch.matrot[: self.settings.hypotheses]
+            shown = batch.matrot[~batch.matrot[:, 0, 0, 0].isnan()]
+            mean, some = shown.mean(0), shown[: self.settings.hypotheses]
             start = rot.matrot_to_rot6d_columns(0.7 * mean + 0.3 * some)
             self.head.start_at(start)
             if self.codes:
@@ -151,10 +163,16 @@ class Trainer:
     def _calibrate(self, reader: Reader) -> None:
         batch = self.source.sample(32, torch.Generator().manual_seed(self.settings.seed))
         with torch.no_grad():
-            ids = [torch.tensor([self.words.encode_conversation((), text)]) for text in batch.texts]
-            reader.calibrate(
-                torch.cat([self.model.get_decoder()(input_ids=i, use_cache=False).last_hidden_state[0] for i in ids])
-            )
+            read = [self._states(self.words.encode_conversation((), text)) for text in batch.texts]
+            reader.calibrate(torch.stack([state for state, _ in read]), torch.cat([words for _, words in read]))
+
+    def _states(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The last state (H,) of one prompt and its words' states (T, D, H), without gradients."""
+        deep = DeepStates(self.model.get_decoder(), self.reader.shape.depths if self.reader else ())
+        with torch.no_grad():
+            given = torch.tensor([list(ids)], device=self.device)
+            every = deep(input_ids=given, use_cache=False).last_hidden_state[0].cpu()
+        return every[-1, : self.config.hidden], every[:, self.config.hidden :].unflatten(1, (-1, self.config.hidden))
 
     # -- one step ------------------------------------------------------------------------------------------------
     def backward(self, batch: Batch) -> dict[str, float]:
@@ -182,16 +200,19 @@ class Trainer:
         for row, sequence in enumerate(sequences):
             ids[row, : len(sequence)] = torch.tensor(sequence)
         # Right padding and causal attention: what stands after a row's end is never seen by it.
+        ids = ids.to(self.device)
         embeds = self.model.get_input_embeddings()(ids)
         is_pose = (ids == self.words.pose_id)[..., None]
-        embeds = torch.where(is_pose, self.token.to(embeds.dtype), embeds)
-        states = self.model.get_decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        embeds = torch.where(is_pose, self.token.to(embeds), embeds)
+        deep = DeepStates(self.model.get_decoder(), self.reader.shape.depths if self.reader else ())
+        every = deep(inputs_embeds=embeds, use_cache=False).last_hidden_state
         rows = torch.cat([torch.full((len(t),), i) for i, t in enumerate(targets)])
         columns = torch.cat([torch.arange(len(s) - len(t), len(s)) for s, t in zip(sequences, targets, strict=True)])
         wanted = torch.tensor([token for t in targets for token in t])
-        picked = states[rows, columns]
-        logits = self.model.lm_head(picked).float()
-        logits = torch.cat([logits[:, :-1], (picked.float() @ self.token)[:, None]], 1)  # the pose token's own row
+        picked = every[rows.to(self.device), columns.to(self.device), : self.config.hidden]
+        logits = self.model.lm_head(picked).float().cpu()
+        picked, every = picked.float().cpu(), every.float().cpu()
+        logits = torch.cat([logits[:, :-1], (picked @ self.token)[:, None]], 1)  # the pose token's own row
         token_loss = F.cross_entropy(logits, wanted)
         poses = wanted == self.words.pose_id
         state, owner = picked[poses], rows[poses]
@@ -199,7 +220,8 @@ class Trainer:
             return _TOKEN_WEIGHT * token_loss, {"token": float(token_loss.detach())}
         if self.reader:
             there = torch.arange(longest) <= columns[poses][:, None]  # (P, T) the words before each pose token
-            state = self.reader(state, states[owner], there)
+            words = every[owner, :, self.config.hidden :].unflatten(2, (-1, self.config.hidden))
+            state = self.reader(state, words, there)
         total, parts = self._head_losses(state, batch.matrot[owner], batch.codes[owner], batch.names[owner])
         parts["token"] = float(token_loss.detach())
         return total + _TOKEN_WEIGHT * token_loss, parts
@@ -208,18 +230,29 @@ class Trainer:
         self, state: Tensor, matrot: Tensor, asked: Tensor, named: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """Pose, posecodes and names from states (B, hidden): the loss and its parts."""
-        out = self.head(state)
-        pose_loss, choice_loss, degrees = _pose_loss(out, matrot)
+        understood = self.codes(state) if self.codes else None
+        told = None
+        if understood is not None and self.config.told:
+            # Half of the rows are told what was really asked, without any words: what a statement means for a body.
+            told = torch.sigmoid(understood.detach())
+            taught = (torch.rand(len(state), 1) < 0.5) & (asked == 1).any(1, keepdim=True)
+            sure = 1 - 0.6 * torch.rand_like(told)  # a head is rarely quite sure of new wordings
+            told = torch.where(taught, asked.nan_to_num() * sure, told)
+            out = self.head(torch.where(taught, 0.0, state), told)
+        else:
+            out = self.head(state)
+        shown = ~matrot[:, 0, 0, 0].isnan()
+        pose_loss, choice_loss, degrees = _pose_loss(HeadOutput(out.matrot[shown], out.logits[shown]), matrot[shown])
         total = pose_loss + _CHOICE_WEIGHT * choice_loss
         parts = {"pose": float(pose_loss.detach()), "degrees": degrees}
-        if self._terms is not None and (asked == 1).any():
-            missed, held = self._terms.missed(out, asked == 1)
-            total = total + _ASKED_WEIGHT * missed
-            parts |= {"missed": float(missed.detach()), "held": held}
+        if self._terms is not None:
+            missed, held, unnatural = self._terms.missed(out, asked == 1)
+            total = total + _ASKED_WEIGHT * missed + _UNNATURAL_WEIGHT * unnatural
+            parts |= {"missed": float(missed.detach()), "held": held, "unnatural": float(unnatural.detach())}
         known = ~asked.isnan()
-        if self.codes and known.any():
+        if understood is not None and known.any():
             # Summed over codes: a caption asks for a handful of them, whatever the vocabulary's size is.
-            each = F.binary_cross_entropy_with_logits(self.codes(state), asked.nan_to_num(), reduction="none")
+            each = F.binary_cross_entropy_with_logits(understood, asked.nan_to_num(), reduction="none")
             code_loss = (each * known).sum() / known.any(1).sum()
             total = total + _CODE_WEIGHT * code_loss
             parts["codes"] = float(code_loss.detach())
@@ -256,6 +289,7 @@ class Trainer:
             )
             batch = self.source.sample(self.settings.batch, generator)
             self.optimiser.zero_grad()
+            torch.manual_seed(self.settings.seed * 1_000_003 + self.step + 1)
             parts = self.backward(batch)
             self.team.average_gradients(trained)
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -283,71 +317,90 @@ class Trainer:
         return s.floor + (1 - s.floor) * 0.5 * (1 + math.cos(math.pi * done))
 
     # -- heads alone -------------------------------------------------------------------------------------------------
-    def refit_heads(self, pairs: int, epochs: int) -> None:
-        """Trains the heads to convergence on states that are computed once, the language model standing still.
+    def train_heads(
+        self, steps: int, states: int, seconds: float = math.inf, at_most: float = math.inf, log_every: int = 100
+    ) -> None:
+        """Trains the reader and the heads up to ``steps``, the language model standing still; now for so long, or
+        ``at_most`` so many steps.
 
-        A step of the whole model costs a second for each handful of words, a step of the heads milliseconds: after a
-        short run the states are far better than what the heads have learnt to read from them. Saves at the end.
+        ``states``: of so many prompts the language model's own state is computed once and mixed in, a quarter of
+        every batch. The other rows are fresh pairs whose state is left out (zeros): a forward of the language model
+        costs a hundred times what a reader of embeddings costs, and that reader is what needs the many pairs.
         """
-        generator = torch.Generator().manual_seed(self.settings.seed + 77)
-        words, batch = self._all_states(pairs, generator)
-        last = torch.stack([w[-1] for w in words]).float()
-        mean, spread = last.mean(0), last.std(0) + 1e-3
+        seed = self.settings.seed * 1_000_003
+        fresh = self.reader is not None and self.reader.shape.depths == (0,)
+        kept_state, kept_words, kept = self._all_states(states, torch.Generator().manual_seed(seed))
+        mean, spread = kept_state.mean(0), kept_state.std(0) + 1e-3
         if self.reader is None:
             self._fold(mean, spread, into_normal=True)
-        optimiser = torch.optim.AdamW(
-            [p for part in self._readers() for p in part.parameters()], lr=_REFIT_RATE, weight_decay=_REFIT_DECAY
-        )
-        steps = epochs * math.ceil(len(words) / _REFIT_BATCH)
-        start = time.monotonic()
-        for step in range(steps):
-            pick = torch.randint(len(words), (_REFIT_BATCH,), generator=generator)
+        elif self.heads_step == 0:
+            self.reader.calibrate(kept_state, torch.cat(kept_words))
+        start, last, sums = time.monotonic(), self.heads_step, dict[str, float]()
+        pool: list[Batch] = []
+        last_step = min(steps, self.heads_step + at_most)
+        while self.heads_step < last_step and time.monotonic() - start < seconds:
+            step = self.heads_step
+            generator = torch.Generator().manual_seed(seed + step + 1)
+            torch.manual_seed(seed + step + 1)  # for dropout and noise: a run that was cut off goes on as it would have
+            pick = torch.randint(len(kept_state), (_HEADS_BATCH // 4 if fresh else _HEADS_BATCH,), generator=generator)
+            state, use = (kept_state[pick] - mean) / spread, kept.rows(pick.tolist())
+            chosen = [kept_words[i] for i in pick.tolist()]
             if self.reader:
-                chosen = [words[i] for i in pick.tolist()]
-                there = torch.arange(max(map(len, chosen))) < torch.tensor([len(w) for w in chosen])[:, None]
-                state = self.reader(last[pick], pad_sequence(chosen, batch_first=True), there)
-            else:
-                state = (last[pick] - mean) / spread
-            noisy = state + _REFIT_NOISE * torch.randn(len(pick), state.shape[1], generator=generator)
-            noisy = F.dropout(noisy, _REFIT_DROPOUT)
-            total, parts = self._head_losses(noisy, batch.matrot[pick], batch.codes[pick], batch.names[pick])
-            optimiser.zero_grad()
+                state = self.reader.whiten(kept_state[pick])
+            if fresh:
+                if not pool or step % _HEADS_POOL == 0:
+                    pool = self._pool(torch.Generator().manual_seed(seed - 1 - step // _HEADS_POOL))
+                batch = pool[step % _HEADS_POOL % len(pool)]
+                chosen += [self._embedded(text) for text in batch.texts]
+                state = torch.cat([state, torch.zeros(len(batch.texts), self.config.hidden)])
+                use = use.joined(batch)
+            if self.reader:
+                state = self.reader.join(state, *pad_words(chosen))
+            noisy = F.dropout(state + _HEADS_NOISE * torch.randn_like(state), _HEADS_DROPOUT)
+            total, parts = self._head_losses(noisy, use.matrot, use.codes, use.names)
+            self._heads_optimiser.zero_grad()
             total.backward()
-            for group in optimiser.param_groups:
-                group["lr"] = _REFIT_RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-            optimiser.step()
-            if step % 200 == 0 or step == steps - 1:
-                line = {"refit": step, "of": steps, "s": round(time.monotonic() - start, 1)}
+            torch.nn.utils.clip_grad_norm_([p for part in self._readers() for p in part.parameters()], 1.0)
+            warm = min(1.0, (step + 1) / 100)
+            for group in self._heads_optimiser.param_groups:
+                share = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = self.settings.head_rate * warm * share
+            self._heads_optimiser.step()
+            self.heads_step += 1
+            for key, value in parts.items():
+                sums[key] = sums.get(key, 0.0) + value
+            if self.heads_step % log_every == 0:
+                line = {"heads": self.heads_step, "of": steps, "s": round(time.monotonic() - start, 1)}
+                line |= {k: round(v / (self.heads_step - last), 4) for k, v in sums.items()}
                 with (self.out / "log.jsonl").open("a", encoding="utf-8") as f:
-                    f.write(json.dumps(line | {k: round(v, 4) for k, v in parts.items()}) + "\n")
+                    f.write(json.dumps(line) + "\n")
+                sums, last = {}, self.heads_step
+            if self.heads_step % 1000 == 0 and self.reader:
+                self.save()
         if self.reader is None:
             self._fold(mean, spread, into_normal=False)
         self.save()
 
-    def _all_states(self, pairs: int, generator: torch.Generator) -> tuple[list[Tensor], Batch]:
-        """States (T, hidden) of the words of fresh pairs and of every named wording, and what they should give."""
-        batches = [self.source.sample(64, generator) for _ in range(pairs // 64)]
-        batches += list(self.source.every_name(64, generator))
-        kept: list[Tensor] = []
-        matrot: list[Tensor] = []
-        codes: list[Tensor] = []
-        names: list[Tensor] = []
+    def _pool(self, generator: torch.Generator) -> list[Batch]:
+        """Fresh pairs that ask for a pose, in batches of like length, in random order."""
+        size = _HEADS_BATCH - _HEADS_BATCH // 4
+        batch = self.source.sample(size * _HEADS_POOL, generator)
+        rows = sorted((i for i, r in enumerate(batch.replies) if r is None), key=lambda i: len(batch.texts[i]))
+        made = [batch.rows(rows[at : at + size]) for at in range(0, len(rows), size)]
+        return [made[i] for i in torch.randperm(len(made), generator=generator).tolist()]
+
+    def _embedded(self, text: str) -> Tensor:
+        """(T, 1, H): the embeddings of a turn's words."""
         with torch.no_grad():
-            for batch in batches:
-                use = [i for i, reply in enumerate(batch.replies) if reply is None]
-                use.sort(key=lambda i, texts=batch.texts: len(texts[i]))
-                for at in range(0, len(use), _SLICE):
-                    part = use[at : at + _SLICE]
-                    ids = [self.words.encode_conversation((), batch.texts[i]) for i in part]
-                    longest = max(map(len, ids))
-                    padded = torch.tensor([i + [0] * (longest - len(i)) for i in ids])
-                    hidden = self.model.get_decoder()(input_ids=padded, use_cache=False).last_hidden_state
-                    kept += [hidden[row, : len(i)].clone() for row, i in enumerate(ids)]
-                    matrot.append(batch.matrot[part])
-                    codes.append(batch.codes[part])
-                    names.append(batch.names[part])
-        made = Batch([], [], torch.cat(matrot), torch.cat(codes), torch.cat(names))
-        return kept, made
+            ids = torch.tensor(self.words.encode_conversation((), text), device=self.device)
+            return self.model.get_input_embeddings()(ids)[:, None].float().cpu()
+
+    def _all_states(self, pairs: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor], Batch]:
+        """Last states (N, H) and words' states of fresh pairs that ask for a pose, and what they should give."""
+        batch = self.source.sample(pairs, generator)
+        use = [i for i, reply in enumerate(batch.replies) if reply is None]
+        read = [self._states(self.words.encode_conversation((), batch.texts[i])) for i in use]
+        return torch.stack([s for s, _ in read]).float(), [w.float() for _, w in read], batch.rows(use)
 
     def _fold(self, mean: Tensor, spread: Tensor, *, into_normal: bool) -> None:
         """Rewrites the heads' first layers for states with their mean and spread taken out, or back again."""
@@ -357,12 +410,13 @@ class Trainer:
                     continue
                 first = head.layers[0]
                 assert isinstance(first, torch.nn.Linear)
+                of_state = first.weight[:, : len(mean)]  # what a head is told by another stays as it is
                 if into_normal:
-                    first.bias.add_(first.weight @ mean)
-                    first.weight.mul_(spread)
+                    first.bias.add_(of_state @ mean)
+                    of_state.mul_(spread)
                 else:
-                    first.weight.div_(spread)
-                    first.bias.sub_(first.weight @ mean)
+                    of_state.div_(spread)
+                    first.bias.sub_(of_state @ mean)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------
     def save(self) -> None:
@@ -374,17 +428,26 @@ class Trainer:
             self.reader,
         )  # fmt: skip
         state = {
-            "step": self.step, "settings": asdict(self.settings), "token": self.token.detach(),
+            "step": self.step, "heads_step": self.heads_step, "settings": asdict(self.settings),
+            "token": self.token.detach(),
             "lora": lora.adapter_state(self.model), "head": self.head.state_dict(),
             "codes": self.codes.state_dict() if self.codes else {}, "code_names": list(self.config.codes),
             "names": self.names.state_dict() if self.names else {},
             "reader": self.reader.state_dict() if self.reader else {},
             "pose_names": list(self.config.names),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "heads_optimiser": self._heads_optimiser.state_dict(),
         }  # fmt: skip
         part = self.out / "resume.part"
         torch.save(state, part)
         part.replace(self.out / "resume.pt")
+
+    def start_from(self, path: Path) -> None:
+        """Takes the language model's adapters and the pose token of finished weights; reader and heads start fresh."""
+        state = load_file(path)
+        prefix = "lora."
+        lora.load_adapter(self.model, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        with torch.no_grad():
+            self.token.copy_(state["token.pose"])
 
     def resume(self, path: Path, *, keep_step: bool = True) -> None:
         """Goes on from ``resume.pt``. Posecodes and names that the file does not know start fresh."""
@@ -400,9 +463,6 @@ class Trainer:
             self.names.take_rows(state["names"], ["", *state["pose_names"]], ["", *self.config.names])
         if self.reader and state.get("reader"):
             self.reader.load_state_dict(state["reader"])
-        elif self.reader:  # the heads had read plain states
-            self._calibrate(self.reader)
-            self._fold(self.reader.mean, self.reader.spread, into_normal=True)
         if keep_step:
             self.step = state["step"]
         if (
@@ -412,6 +472,8 @@ class Trainer:
             and state["settings"].get("top_layers", 0) == self.settings.top_layers
         ):
             self.optimiser.load_state_dict(state["optimiser"])
+            self.heads_step = state["heads_step"]
+            self._heads_optimiser.load_state_dict(state["heads_optimiser"])
 
 
 class AskedTerms:
@@ -421,6 +483,7 @@ class AskedTerms:
         column = {name: i for i, name in enumerate(QUANTITIES)}
         terms = [(row, t) for row, n in enumerate(code_names) for t in (POSECODES[n].terms if n in POSECODES else ())]
         unit = [QUANTITIES[t.quantity] for _, t in terms]
+        self._limits, self._overlap = column["limits.violation"], column["penetration.depth"]
         self._row = torch.tensor([row for row, _ in terms], dtype=torch.long)
         self._column = torch.tensor([column[t.quantity] for _, t in terms], dtype=torch.long)
         self._lo = torch.tensor([t.lo for _, t in terms])
@@ -430,13 +493,17 @@ class AskedTerms:
         room = (self._hi - self._lo).clamp(max=1e4) / 2
         self._inside = torch.minimum(_INSIDE * self._scale, room)
 
-    def missed(self, out: HeadOutput, asked: Tensor) -> tuple[Tensor, float]:
-        """Of the hypotheses that would be chosen: the mean miss in units, and the share of statements that hold.
+    def missed(self, out: HeadOutput, asked: Tensor) -> tuple[Tensor, float, Tensor]:
+        """Of the hypotheses that would be chosen: the mean miss in units, the share of statements that hold, and how
+        unnatural they are (joints out of range, limbs inside each other), in units too.
 
         ``asked`` (B, N) bool.
         """
         chosen = out.matrot[torch.arange(len(asked)), out.logits.argmax(1)]  # (B, 22, 3, 3)
-        values = measure(chosen)[:, self._column]  # (B, T)
+        every = measure(chosen)
+        beyond, inside = every[:, self._limits], every[:, self._overlap]
+        unnatural = torch.relu(beyond) / _MISS["deg"] + torch.relu(inside) / _MISS["m"]
+        values = every[:, self._column]  # (B, T)
         of = asked[:, self._row]  # (B, T) the terms of what is asked
         outside = torch.relu(self._lo + self._inside - values) + torch.relu(values - self._hi + self._inside)
         units = torch.where(of, outside / self._scale, 0.0)
@@ -444,7 +511,7 @@ class AskedTerms:
         count = of.sum().clamp(min=1)
         wrong = (values < self._lo - self._tolerance) | (values > self._hi + self._tolerance)
         held = 1 - float((wrong & of).sum() / count)
-        return units.sum() / count, held
+        return units.sum() / count, held, (_MOST_MISSED * unnatural / (_MOST_MISSED + unnatural)).mean()
 
 
 def _pose_loss(out: HeadOutput, target: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -452,6 +519,8 @@ def _pose_loss(out: HeadOutput, target: Tensor) -> tuple[Tensor, Tensor, float]:
     degrees.
     """
     b, k = out.logits.shape
+    if not b:
+        return out.matrot.sum(), out.logits.sum(), 0.0
     body = default_body()
     made = body.forward_kinematics(out.matrot.flatten(0, 1)).joints.unflatten(0, (b, k))  # (B, K, 22, 3)
     with torch.no_grad():
@@ -492,10 +561,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--resume", type=Path, help="resume.pt of an earlier run")
     parser.add_argument("--restart-schedule", action="store_true", help="with --resume: weights only, a new schedule")
+    parser.add_argument("--start", type=Path, help="finished weights whose adapters a new run begins with")
+    parser.add_argument("--heads", type=int, default=0, metavar="STEPS", help="at the end, reader and heads alone")
     parser.add_argument(
-        "--refit", type=int, default=0, metavar="PAIRS", help="at the end, train the heads on so many pairs"
+        "--heads-states", type=int, default=4000, metavar="PAIRS", help="with --heads: prompts the model itself reads"
     )
-    parser.add_argument("--refit-epochs", type=int, default=24)
+    parser.add_argument("--device", default="", help="of the language model: cpu, cuda (the default if there), cuda:1")
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16 instructions")
     args = parser.parse_args(argv)
     from .caption_pairs import CaptionPairs
@@ -504,18 +575,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     settings = replace(
         Settings(), base=args.base, steps=args.steps, batch=args.batch, seed=args.seed, rate=args.rate,
-        head_rate=args.head_rate, bfloat16=not args.float32, top_layers=args.top_layers,
+        head_rate=args.head_rate, bfloat16=not args.float32, top_layers=args.top_layers, device=args.device,
     )  # fmt: skip
     recipe = (
         f"chatpose-server train poselm --steps {args.steps} --batch {args.batch} --seed {args.seed} --rate {args.rate}"
     )
+    recipe += f" --head-rate {args.head_rate}"
     recipe += f" --top-layers {args.top_layers}" if args.top_layers else ""
-    recipe += f" --refit {args.refit} --refit-epochs {args.refit_epochs}" if args.refit else ""
+    recipe += f" --heads {args.heads} --heads-states {args.heads_states}" if args.heads else ""
     source = CaptionPairs.from_folder(args.data, args.named, args.solved, judged_prompts(args.exclude))
     trainer = Trainer(settings, source, args.out, recipe, team=Team("cpu"))
+    if args.start:
+        trainer.start_from(args.start)
     if args.resume:
         trainer.resume(args.resume, keep_step=not args.restart_schedule)
     trainer.run(args.seconds)
-    if args.refit and trainer.team.leads:
-        trainer.refit_heads(args.refit, args.refit_epochs)
+    if args.heads and trainer.team.leads:
+        trainer.train_heads(args.heads, args.heads_states, args.seconds)
     return 0

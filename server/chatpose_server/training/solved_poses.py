@@ -25,7 +25,8 @@ from ..posecodes.vocabulary import POSECODES, mirror_code
 from . import captions
 
 _MOST: Final = 4  # posecodes asked of one pose
-_BATCH: Final = 48
+_BATCH: Final = 64
+_CHUNK: Final = 512  # solved and written at a time
 _COMPANY: Final = (2, 2, 2, 3, 3, 4)  # how many at once
 _STANDING: Final = "?pelvis.height=0.78..1.2; ?feet@ground=..0.035; ?trunk.up=0..70; ?pelvis.up=0..50"
 
@@ -56,14 +57,15 @@ def read_solved(path: Path) -> SolvedPoses:
 
 
 def draw(count: int, rng: random.Random) -> list[list[str]]:
-    """Every posecode that people say by itself, three times, and of both sides, twice; then company of different parts,
-    ``count`` times.
+    """Every posecode that people say by itself, and of both sides; then company of different parts, ``count`` times.
+
+    By itself of the left or of no side only: training mirrors what it reads.
     """
     said = [n for n in POSECODES if captions.is_said(n)]
     weights = [captions.said_often(n) for n in said]
     postures = [n for n in said if POSECODES[n].group == "posture"]
-    wanted = [[n] for _ in range(3) for n in said]
-    wanted += [[n, mirror_code(n)] for _ in range(2) for n in said if n.startswith("left_") and mirror_code(n) in said]
+    wanted = [[n] for n in said if not n.startswith("right_")]
+    wanted += [[n, mirror_code(n)] for n in said if n.startswith("left_") and mirror_code(n) in said]
     for _ in range(count):
         chosen: list[str] = [rng.choice(postures)] if rng.random() < 0.35 else []
         many = rng.choice(_COMPANY)
@@ -78,7 +80,7 @@ def draw(count: int, rng: random.Random) -> list[list[str]]:
     return wanted
 
 
-def solve_all(wanted: Sequence[Sequence[str]]) -> SolvedPoses:
+def solve_all(wanted: Sequence[Sequence[str]], tries: int = 1) -> SolvedPoses:
     """Solves each set; those that cannot be met in one body are left out."""
     at = {name: i for i, name in enumerate(POSECODES)}
     matrot: list[Tensor] = []
@@ -88,7 +90,7 @@ def solve_all(wanted: Sequence[Sequence[str]]) -> SolvedPoses:
         posture = [any(POSECODES[c].group == "posture" for c in codes) for codes in part]
         requests = ["; ".join([*c] if p else [*c, _STANDING]) for c, p in zip(part, posture, strict=True)]
         # Every other batch as the words would be answered, the rest varied.
-        made = solve(requests, tries=2, seed=first if first // _BATCH % 2 else None)
+        made = solve(requests, tries=tries, seed=first if first // _BATCH % 2 else None)
         true = posecodes_hold(measure(made.matrot), 0.0)
         for codes, pose, holds in zip(part, made.matrot, true, strict=True):
             index = [at[c] for c in codes]
@@ -103,7 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="chatpose-server train solved_poses", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--count", type=int, default=10000, help="poses of several posecodes, besides single ones")
+    parser.add_argument("--tries", type=int, default=1, help="starts of each, of which the best is kept")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    write_solved(args.out, solve_all(draw(args.count, random.Random(args.seed))))
+    wanted = draw(args.count, random.Random(args.seed))
+    done: list[SolvedPoses] = []
+    for first in range(0, len(wanted), _CHUNK):
+        done.append(solve_all(wanted[first : first + _CHUNK], args.tries))
+        write_solved(args.out, SolvedPoses(torch.cat([d.matrot for d in done]), torch.cat([d.asked for d in done])))
     return 0

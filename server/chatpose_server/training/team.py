@@ -57,10 +57,10 @@ class Team:
             return
         for p in parameters:
             p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        flat = torch.cat([p.grad.flatten().to(self.device) for p in parameters if p.grad is not None])
         flat = self._accelerator.reduce(flat, "sum")
         for p, piece in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad = piece.view_as(p).clone()
+            p.grad = piece.view_as(p).to(p.device, copy=True)
 
     @torch.no_grad()
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:

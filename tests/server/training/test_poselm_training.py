@@ -8,9 +8,11 @@ import re
 import pytest
 import torch
 from chatpose_server import rotations as rot
+from chatpose_server.language import lora
 from chatpose_server.language.base import LanguageRequest
 from chatpose_server.language.head import ClassHead, HeadOutput
 from chatpose_server.language.poselm import build, read_trained
+from chatpose_server.language.reader import ReaderShape
 from chatpose_server.posecodes.measure import measure, posecodes_hold
 from chatpose_server.posecodes.vocabulary import POSECODES, mirror_code
 from chatpose_server.skeleton import INDEX
@@ -41,14 +43,17 @@ def test_what_a_caption_asks_for_is_true_of_its_pose(pairs):
     true = true_codes(batch.matrot)
     asked = batch.codes == 1
     assert asked.any(1).sum() > 30
-    assert (true | ~asked).all()
+    known = ~batch.matrot[:, 0, 0, 0].isnan()
+    assert known.sum() > 40 and not known.all()
+    assert (true | ~asked)[known].all()
+    assert (asked[~known].any(1)).all()  # where no pose is shown, statements are all there is to learn from
 
 
 def test_the_same_seed_gives_the_same_pairs(pairs):
     a = pairs.sample(20, torch.Generator().manual_seed(5))
     b = pairs.sample(20, torch.Generator().manual_seed(5))
     assert a.texts == b.texts
-    assert torch.equal(a.matrot, b.matrot)
+    assert torch.allclose(a.matrot, b.matrot, equal_nan=True)
     assert a.texts != pairs.sample(20, torch.Generator().manual_seed(6)).texts
 
 
@@ -130,10 +135,11 @@ def test_what_is_asked_is_missed_by_as_much_as_geometry_says():
         vec[0, 0, INDEX["left_elbow"], 1] = -torch.deg2rad(torch.tensor(degrees))
         return HeadOutput(rot.rotvec_to_matrot(vec), torch.zeros(1, 1))
 
-    assert terms.missed(bent(90.0), asked) == (torch.zeros(()), 1.0)
+    assert terms.missed(bent(90.0), asked) == (torch.zeros(()), 1.0, torch.zeros(()))
     near, far = terms.missed(bent(60.0), asked), terms.missed(bent(0.0), asked)
     assert 0 < near[0] < far[0] < 4
     assert near[1] == far[1] == 0.0
+    assert terms.missed(bent(-60.0), asked)[2] > 0.5  # an elbow bent backwards
 
 
 def test_named_poses_survive_the_file(tmp_path, pairs):
@@ -154,7 +160,7 @@ class Few:
 
     def sample(self, count: int, generator: torch.Generator) -> Batch:
         pick = torch.randint(4, (count,), generator=generator).tolist()
-        vec = torch.randn(4, 22, 3, generator=torch.Generator().manual_seed(9)) * 0.5
+        vec = torch.randn(4, 22, 3, generator=torch.Generator().manual_seed(9)) * 0.15
         texts = ["she kneels", "arms raised", "a person", "hello"]
         return Batch(
             [texts[i] for i in pick], [None if i < 3 else "Sure" for i in pick], rot.rotvec_to_matrot(vec)[pick],
@@ -162,20 +168,17 @@ class Few:
             torch.tensor([i + 1 if i < 3 else -1 for i in pick]),
         )  # fmt: skip
 
-    def every_name(self, size: int, generator: torch.Generator):
-        yield self.sample(size, generator)
 
-
-def trainer(folder, steps=150) -> Trainer:
+def trainer(folder, steps=150, **more) -> Trainer:
     settings = Settings(
         base="tiny", steps=steps, batch=12, rate=1e-2, head_rate=1e-2, rank=4, alpha=8, hypotheses=2, inner=32,
-        warmup=5, bfloat16=False,
+        warmup=5, bfloat16=False, **more,
     )  # fmt: skip
     return Trainer(settings, Few(), folder, "test", (tiny.backbone(), tiny.tokenizer()))
 
 
 def test_a_tiny_model_learns_poses_names_codes_and_when_to_talk(tmp_path):
-    made = trainer(tmp_path)
+    made = trainer(tmp_path, 260)
     made.run(log_every=50, save_every=1000)
     header, state = read_trained(tmp_path / "trained.safetensors")
     model = build("tiny", tiny.backbone(), tiny.tokenizer(), header, state)
@@ -183,25 +186,43 @@ def test_a_tiny_model_learns_poses_names_codes_and_when_to_talk(tmp_path):
     for text, name, code in (("she kneels", "x", "a"), ("arms raised", "y", "b")):
         answer = model.answer(LanguageRequest(text, want="auto"))
         target = wanted.matrot[wanted.texts.index(text)]
-        assert torch.rad2deg(rot.geodesic_angle(answer.poses[0].matrot(), target)).mean() < 6
+        assert torch.rad2deg(rot.geodesic_angle(answer.poses[0].matrot(), target)).mean() < 9
         assert max(answer.named, key=answer.named.get) == name
         assert answer.posecodes[code] > 0.8
     assert model.answer(LanguageRequest("hello", want="auto", max_new_tokens=8)).poses == ()
 
 
-def test_heads_catch_up_with_the_states(tmp_path):
-    made = trainer(tmp_path)
+@pytest.mark.parametrize("reader", [ReaderShape(width=24), ReaderShape((0, 1), 16), None])
+def test_heads_catch_up_with_the_states(tmp_path, reader):
+    made = trainer(tmp_path, reader=reader)
     made.run(steps=15, log_every=50)
-    _, before = made.loss(Few().sample(40, torch.Generator().manual_seed(1)))
-    made.refit_heads(128, 150)
-    _, after = made.loss(Few().sample(40, torch.Generator().manual_seed(1)))
-    assert after["token"] == before["token"]  # the language model stood still
-    assert after["pose"] < 0.3 * before["pose"]
-    assert after["degrees"] < 4
+    adapters = {k: v.clone() for k, v in lora.adapter_state(made.model).items()}
+    made.train_heads(150, 64)
+    for name, value in lora.adapter_state(made.model).items():  # the language model stood still
+        assert torch.equal(value, adapters[name])
     header, state = read_trained(tmp_path / "trained.safetensors")  # saved, and read the states as they are
+    assert header.reader == reader
     model = build("tiny", tiny.backbone(), tiny.tokenizer(), header, state)
-    named = model.answer(LanguageRequest("arms raised")).named
-    assert max(named, key=named.get) == "y"
+    wanted = Few().sample(40, torch.Generator().manual_seed(0))
+    for text, name in (("she kneels", "x"), ("arms raised", "y")):
+        answer = model.answer(LanguageRequest(text))
+        target = wanted.matrot[wanted.texts.index(text)]
+        assert torch.rad2deg(rot.geodesic_angle(answer.poses[0].matrot(), target)).mean() < 9
+        assert max(answer.named, key=answer.named.get) == name
+
+
+def test_heads_alone_go_on_exactly_after_a_cut(tmp_path):
+    (tmp_path / "whole").mkdir(), (tmp_path / "cut").mkdir()
+    whole = trainer(tmp_path / "whole")
+    whole.train_heads(24, 32)
+    first = trainer(tmp_path / "cut")
+    first.train_heads(24, 32, at_most=21)
+    again = trainer(tmp_path / "cut")
+    again.resume(tmp_path / "cut" / "resume.pt")
+    assert again.heads_step == 21
+    again.train_heads(24, 32)
+    for a, b in zip(whole.head.parameters(), again.head.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_a_cut_off_run_goes_on_exactly(tmp_path):
