@@ -122,8 +122,8 @@ def degrees(a, b):
 
 # -- the bar -----------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "steps"), [("llava", 420), ("seeing", 340), ("untied", 340)])
-def test_learns_every_pair_and_reloads_to_the_same_answers(tmp_path, monkeypatch, kind, steps):
+@pytest.mark.parametrize(("kind", "steps"), [("llava", 420), ("seeing", 420), ("untied", 300)])
+def test_learns_every_pair_and_reloads_to_the_same_answers(tmp_path, monkeypatch, record_property, kind, steps):
     monkeypatch.setitem(talk.SYSTEM_PROMPTS, "llava_v1", "A chat.")  # the long one is most of the tiny model's work
     pictures = kind != "untied"
     data = read_examples([write_data(tmp_path / "data", pictures=pictures)], rates=(4.0, 1.0, 0.1))
@@ -139,6 +139,7 @@ def test_learns_every_pair_and_reloads_to_the_same_answers(tmp_path, monkeypatch
     got = answers(model, examples)
     assert [text for text, _ in got] == [talk.readable(e.exchanges[-1].answer) for e in examples]
     off = np.array([degrees(pose, e.matrot) for (_, pose), e in zip(got, examples, strict=True)])
+    record_property("degrees, worst pair and median", (round(off.max(), 2), round(float(np.median(off)), 2)))
     assert off.max() < 3.0, off.round(1)
     untrained = [degrees(e.matrot, torch.eye(3).expand(22, 3, 3)) for e in examples]
     assert min(untrained) > 15.0  # so that 3 is not what doing nothing gives
