@@ -141,7 +141,9 @@ def test():
     yield 0.5
     gui.shot("picture_of_viewport.png")
     bpy.context.window_manager.clipboard = str(gui.OUT / "photo.png")
-    yield from press(region, "chatpose.picture_from_clipboard(", beside="chatpose.find_people(")
+    canvas = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=gui.window(), area=area, region=canvas):
+        bpy.ops.chatpose.picture_from_clipboard("INVOKE_DEFAULT", True)  # looking for its button uses the clipboard
     seen["pasted"] = bpy.context.scene.chatpose.picture.image.name
     yield 0.3
     yield from press(region, "chatpose.choose_person(person=2")
