@@ -6,9 +6,10 @@
     .venv/bin/python benchmarks/image_to_pose.py --python PATH   another Python with Blender as a module
 
 200 poses, 4 cameras each, are made by chance from a seed (pictures/scenes.py) and rendered by Cycles on the processor
-(pictures/render.py), some ten minutes on one core, once: they stay in the user's cache folder, as do the results of
-every picture for as long as the code that reads pictures is the same, so that a run that was broken off goes on. Errors
-are of joint rotations on one neutral skeleton (pictures/metrics.py).
+(pictures/render.py), some 25 minutes on one core, once: they stay in the user's cache folder, as do what the networks
+saw of every picture (pictures/looked.py) and the results for as long as the code that made them is the same, so that a
+run that was broken off goes on. Errors are of joint rotations on one neutral skeleton (pictures/metrics.py). What is
+tuned is tuned with --development: 99 other poses.
 """
 
 from __future__ import annotations
