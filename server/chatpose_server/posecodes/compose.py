@@ -121,7 +121,7 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     literal = understand(words)
     found = find(words)
     if found is not None and _adds(found, _plainly(words, found, literal)) and not _better_meant(words, found, named):
-        entry, literal = found.entry, understand(_seated(found.entry) + found.rest)
+        entry, literal = found.entry, understand(_seated(found.entry, words) + found.rest)
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
@@ -131,7 +131,7 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
             NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD,
         )
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
-            literal = understand(_seated(entry) + beside_name(words, entry))
+            literal = understand(_seated(entry, words) + beside_name(words, entry))
     if entry is not None:
         entry = _turned_to(entry, words)
     guess = [c for c, p in asked.items() if understood < 1 and p >= CODE_THRESHOLD and c in POSECODES]
@@ -147,9 +147,9 @@ def _plainly(words: str, found: Found, literal: Parsed) -> Parsed:
     return literal if understand(found.wording).statements else parse(words)
 
 
-def _seated(entry: Entry) -> str:
+def _seated(entry: Entry, words: str) -> str:
     """What the parser must know of a named pose to read the rest: who sits crosses the legs and not the ankles."""
-    return "sitting, " if "sitting" in entry.versions[0].codes else ""
+    return "sitting, " if "cross" in words.lower() and "sitting" in entry.versions[0].codes else ""
 
 
 def _better_meant(words: str, found: Found, named: Mapping[str, float]) -> bool:

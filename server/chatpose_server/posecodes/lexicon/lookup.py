@@ -142,6 +142,7 @@ def _index() -> tuple[list[tuple[str, frozenset[str]]], dict[str, float]]:
 
 
 _ONE_WORD: Final = 0.65
+_RARE: Final = 6.6  # rarity from which one word tells an entry: six wordings or fewer hold it
 _FEELING: Final = 0.42  # likeness of a feeling that one word speaks of: a guess that any better likeness beats
 
 
@@ -173,7 +174,7 @@ def near(text: str) -> dict[str, float]:
         shared = sum(rarity[w] for w in words & stems)
         if shared:
             likeness = shared / math.sqrt(mine * sum(rarity[w] for w in stems))
-            if len(words) > 1 and len(words & stems) == 1 < len(stems):
+            if len(words) > 1 and len(words & stems) == 1 < len(stems) and shared < _RARE:
                 likeness *= _ONE_WORD  # "home" of "driving it home" is no word about axes
             best[name] = max(best.get(name, 0.0), likeness)
     for name in feelings(text):
