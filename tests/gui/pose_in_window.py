@@ -31,6 +31,9 @@ def test():
     shading = gui.viewport()[1].shading
     shading.show_cavity = shading.show_shadows = True  # for the picture
     yield from press(region, "chatpose.check_connection(")
+    state = lambda: module("session").current.connection.state.name  # noqa: E731
+    yield from gui.wait_for(lambda: state() == "READY", "the server's answer", limit=60.0)  # which moves the buttons
+    gui.redraw()
     yield from add_body(region)
     field = yield from gui.find_button(region, "chatpose.prompt")
     yield from gui.click(*field)
