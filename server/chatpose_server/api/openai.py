@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
@@ -25,9 +25,7 @@ from ..worker.answers import Answer
 from . import errors, guard, schemas
 from .errors import Json, documented
 from .routes import Watch, finish, log_prompt, service, sse
-
-if TYPE_CHECKING:
-    from .app import Service
+from .service import Service
 
 MAX_TOKENS: Final = 512
 

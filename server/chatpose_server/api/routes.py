@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import anyio
 from anyio.to_thread import run_sync
@@ -22,9 +22,7 @@ from ..pose import FORMAT
 from ..skeleton import JOINTS, PARENTS
 from . import errors, guard, metrics, schemas
 from .errors import Json, documented
-
-if TYPE_CHECKING:
-    from .app import Service
+from .service import Service
 
 MAX_WAIT_S: Final = 60.0
 KEEP_ALIVE_S: Final = 10.0  # proxies and clients give up on a silent stream after 15 s and more

@@ -24,8 +24,9 @@ from .. import __version__
 from ..faults import ChatPoseError
 from ..jobs import JobQueue
 from ..worker.answers import Answerer
-from .app import Clients, Service, make_app
+from .app import make_app
 from .guard import LOOPBACK_NAMES, Access
+from .service import Clients, Service
 
 DEFAULT_PORT: Final = 7673
 _PORTS_TRIED: Final = 20

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from chatpose_server.api.app import Clients, Service, make_app
+from chatpose_server.api.app import make_app
 from chatpose_server.api.guard import Access
+from chatpose_server.api.service import Clients, Service
 from chatpose_server.engine import Engine, ModelHost
 from chatpose_server.jobs import JobQueue, Limits
 from chatpose_server.worker.answers import InProcess

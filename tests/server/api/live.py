@@ -15,9 +15,10 @@ from pathlib import Path
 
 import httpx
 import uvicorn
-from chatpose_server.api.app import Service, make_app
+from chatpose_server.api.app import make_app
 from chatpose_server.api.guard import LOOPBACK_NAMES, Access
 from chatpose_server.api.serve import bind
+from chatpose_server.api.service import Service
 from chatpose_server.engine import Engine, ModelHost
 from chatpose_server.jobs import JobQueue, Limits
 from chatpose_server.worker.answers import InProcess

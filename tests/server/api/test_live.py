@@ -12,8 +12,8 @@ import time
 import httpx
 import pytest
 from chatpose_server.__main__ import main
-from chatpose_server.api.app import Clients
 from chatpose_server.api.serve import bind
+from chatpose_server.api.service import Clients
 from chatpose_server.faults import ChatPoseError
 
 from .conftest import TOKEN
@@ -74,7 +74,7 @@ def test_killed_and_started_again_then_left_alone(tmp_path):
 
 def test_a_client_is_alive_for_half_a_minute_and_the_server_for_as_long_as_it_was_told(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("chatpose_server.api.app.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("chatpose_server.api.service.time.monotonic", lambda: now[0])
     clients = Clients(alone_s=5, last=0.0)
     for at, alone in ((4, False), (6, True)):  # nobody ever comes
         now[0] = at
