@@ -70,8 +70,16 @@ def begin(name, *panels):
 
 
 def press(region, operator, beside=""):
-    """Clicks the button of an operator; ``beside``: another one in its row."""
-    yield from gui.click(*(yield from gui.find_button(region, operator, beside)))
+    """Clicks the button of an operator; ``beside``: another one in its row. Buttons move when an answer comes
+    meanwhile: just before the click the pointer must still be on the one that was found.
+    """
+    for _ in range(4):
+        x, y = yield from gui.find_button(region, operator, beside)
+        if (yield from gui.rests_on(region, operator, x, y)):
+            yield from gui.click(x, y)
+            return
+        gui.forget_places()
+    raise AssertionError(f"the button for {operator!r} does not stay where it is")
 
 
 def add_body(region):
