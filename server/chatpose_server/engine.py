@@ -216,6 +216,10 @@ def load_from_catalogue(name: str, quantize: str, progress: Progress) -> Languag
             _log.warning("weights damaged", extra={"model": name, "why": str(error)})
             store.forget(name)
     model = language.load_language_model(name, device="auto", quantize=quantize, progress=progress)
+    from .language.poselm import PoseLM
+
+    if isinstance(model, PoseLM) and offers("posecodes.missed", "Judge"):
+        model.judge = room("posecodes.missed").Judge(model.config.codes)
     progress("Getting ready", 0.97)
     _warm_up()
     return model

@@ -98,6 +98,10 @@ class PoseLM:
         reader: Reader | None = None,
         licence: str = "",
     ) -> None:
+        """``judge``, once it is set, chooses among the head's hypotheses: poses (K, 22, 3, 3) and the chance (N,) of
+        each posecode -> (K,), the smaller the better. Without one the head's own logits choose.
+        """
+        self.judge: Callable[[Tensor, Tensor], Tensor] | None = None
         self.name, self.licence, self.config = name, licence, config
         self.device, self.dtype = str(model.device), str(model.dtype).removeprefix("torch.")
         self._model, self._tokenizer = model, tokenizer
@@ -231,12 +235,16 @@ class PoseLM:
     def _read_poses(self, states: Tensor, candidates: int) -> tuple[Pose, ...]:
         if not len(states):
             return ()
-        told = torch.sigmoid(self._codes(states)) if self.config.told and self._codes else None
-        out = self._head(states, told)  # (R, K, J, 3, 3)
+        chances = torch.sigmoid(self._codes(states)) if self._codes else None
+        out = self._head(states, chances if self.config.told else None)  # (R, K, J, 3, 3)
         weights = torch.softmax(out.logits, -1)
         poses: list[Pose] = []
         for row in range(len(states)):
-            order = weights[row].argsort(descending=True, stable=True).tolist()
+            if self.judge is not None and chances is not None:
+                rank = -self.judge(out.matrot[row, :, : len(BODY_JOINTS)], chances[row])
+            else:
+                rank = weights[row]
+            order = rank.argsort(descending=True, stable=True).tolist()
             take = order if len(states) == 1 else order[:1]
             poses += [
                 Pose.from_matrot(out.matrot[row, k, : len(BODY_JOINTS)], score=float(weights[row, k])) for k in take

@@ -30,6 +30,7 @@ from ..language.poselm import DeepStates, PoseLM, PoseLMConfig, add_pose_token, 
 from ..language.reader import Reader, ReaderShape, pad_words
 from ..models.catalogue import DEFAULT_LANGUAGE_MODEL
 from ..posecodes.measure import measure
+from ..posecodes.missed import UNIT, Terms, bounded
 from ..posecodes.vocabulary import POSECODES, QUANTITIES
 from ..skeleton import BODY_JOINTS
 from .pairs import Batch, PairSource
@@ -43,10 +44,8 @@ _TOKEN_WEIGHT: Final = 0.1
 _CHOICE_WEIGHT: Final = 0.05
 _CODE_WEIGHT: Final = 0.04
 _NAME_WEIGHT: Final = 0.15
-_ASKED_WEIGHT: Final = 0.1  # an asked statement missed by one unit of _MISS weighs like 10 degrees of every joint
-_MISS: Final = {"deg": 10.0, "m": 0.04, "ratio": 0.15}
+_ASKED_WEIGHT: Final = 0.1  # an asked statement missed by one unit weighs like 10 degrees of every joint
 _INSIDE: Final = 0.3  # units inside its interval that a value is aimed
-_MOST_MISSED: Final = 4.0  # units that no miss ever reaches: one hopeless statement must not outweigh the others
 _UNNATURAL_WEIGHT: Final = 0.05  # joints out of range and limbs inside each other, in the same units
 _HEADS_BATCH: Final = 64
 _HEADS_POOL: Final = 16  # batches drawn at a time and sorted by length, so that little is spent on padding
@@ -481,17 +480,8 @@ class AskedTerms:
 
     def __init__(self, code_names: Sequence[str]) -> None:
         column = {name: i for i, name in enumerate(QUANTITIES)}
-        terms = [(row, t) for row, n in enumerate(code_names) for t in (POSECODES[n].terms if n in POSECODES else ())]
-        unit = [QUANTITIES[t.quantity] for _, t in terms]
         self._limits, self._overlap = column["limits.violation"], column["penetration.depth"]
-        self._row = torch.tensor([row for row, _ in terms], dtype=torch.long)
-        self._column = torch.tensor([column[t.quantity] for _, t in terms], dtype=torch.long)
-        self._lo = torch.tensor([t.lo for _, t in terms])
-        self._hi = torch.tensor([t.hi for _, t in terms])
-        self._tolerance = torch.tensor([q.tolerance for q in unit])
-        self._scale = torch.tensor([_MISS[q.unit] for q in unit])
-        room = (self._hi - self._lo).clamp(max=1e4) / 2
-        self._inside = torch.minimum(_INSIDE * self._scale, room)
+        self._terms = Terms(code_names, _INSIDE)
 
     def missed(self, out: HeadOutput, asked: Tensor) -> tuple[Tensor, float, Tensor]:
         """Of the hypotheses that would be chosen: the mean miss in units, the share of statements that hold, and how
@@ -499,19 +489,16 @@ class AskedTerms:
 
         ``asked`` (B, N) bool.
         """
-        chosen = out.matrot[torch.arange(len(asked)), out.logits.argmax(1)]  # (B, 22, 3, 3)
-        every = measure(chosen)
-        beyond, inside = every[:, self._limits], every[:, self._overlap]
-        unnatural = torch.relu(beyond) / _MISS["deg"] + torch.relu(inside) / _MISS["m"]
-        values = every[:, self._column]  # (B, T)
-        of = asked[:, self._row]  # (B, T) the terms of what is asked
-        outside = torch.relu(self._lo + self._inside - values) + torch.relu(values - self._hi + self._inside)
-        units = torch.where(of, outside / self._scale, 0.0)
-        units = units * _MOST_MISSED / (_MOST_MISSED + units)
+        terms = self._terms
+        every = measure(out.matrot[torch.arange(len(asked)), out.logits.argmax(1)])  # (B, Q)
+        unnatural = torch.relu(every[:, self._limits]) / UNIT["deg"] + torch.relu(every[:, self._overlap]) / UNIT["m"]
+        of = asked[:, terms.row]  # (B, T) the terms of what is asked
+        units = torch.where(of, terms.units(every), 0.0)
         count = of.sum().clamp(min=1)
-        wrong = (values < self._lo - self._tolerance) | (values > self._hi + self._tolerance)
+        values = every[:, terms.column]
+        wrong = (values < terms.lo - terms.tolerance) | (values > terms.hi + terms.tolerance)
         held = 1 - float((wrong & of).sum() / count)
-        return units.sum() / count, held, (_MOST_MISSED * unnatural / (_MOST_MISSED + unnatural)).mean()
+        return units.sum() / count, held, bounded(unnatural).mean()
 
 
 def _pose_loss(out: HeadOutput, target: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -100,3 +100,21 @@ def test_a_reader_of_another_kind_is_refused_in_words(tmp_path, monkeypatch):
     )
     with pytest.raises(ModelFileError, match="cannot be read as ChatPose weights"):
         model(tmp_path)
+
+
+def test_a_judge_chooses_among_the_hypotheses_by_what_was_understood(tmp_path):
+    made = model(tmp_path)
+    plain = made.answer(LanguageRequest("she kneels", candidates=2))
+    seen: list[torch.Tensor] = []
+
+    def judge(matrot: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+        seen.append(chances)
+        assert matrot.shape == (2, 22, 3, 3)
+        # the second hypothesis of the head's own order
+        return torch.tensor([float(torch.allclose(m, plain.poses[0].matrot(), atol=1e-4)) for m in matrot])
+
+    made.judge = judge
+    judged = made.answer(LanguageRequest("she kneels", candidates=2))
+    for got, wanted in zip(judged.poses, plain.poses[::-1], strict=True):
+        torch.testing.assert_close(got.matrot(), wanted.matrot(), rtol=1e-4, atol=1e-4)
+    assert seen[0].tolist() == pytest.approx(list(plain.posecodes.values()), abs=1e-4)
