@@ -121,7 +121,7 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     literal = understand(words)
     found = find(words)
     if found is not None and _adds(found, _plainly(words, found, literal)) and not _better_meant(words, found, named):
-        entry, literal = found.entry, understand(_seated(found.entry, words) + found.rest)
+        entry, literal = found.entry, understand(_seated(found.entry, found.rest) + found.rest)
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
@@ -131,7 +131,8 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
             NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD,
         )
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
-            literal = understand(_seated(entry, words) + beside_name(words, entry))
+            beside = beside_name(words, entry)
+            literal = understand(_seated(entry, beside) + beside)
     if entry is not None:
         entry = _turned_to(entry, words)
     guess = [c for c, p in asked.items() if understood < 1 and p >= CODE_THRESHOLD and c in POSECODES]
@@ -139,7 +140,7 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     if entry is not None:
         request = _beside(entry.versions[0], request) + request
     request = _beside(_wish(read(";".join(guess))), request) + request
-    return entry, request if _says_posture(request) else _standing() + request, understood
+    return entry, request if _says_posture(request) else _standing(request) + request, understood
 
 
 def _plainly(words: str, found: Found, literal: Parsed) -> Parsed:
@@ -147,9 +148,9 @@ def _plainly(words: str, found: Found, literal: Parsed) -> Parsed:
     return literal if understand(found.wording).statements else parse(words)
 
 
-def _seated(entry: Entry, words: str) -> str:
+def _seated(entry: Entry, rest: str) -> str:
     """What the parser must know of a named pose to read the rest: who sits crosses the legs and not the ankles."""
-    return "sitting, " if "cross" in words.lower() and "sitting" in entry.versions[0].codes else ""
+    return "sitting, " if "cross" in rest.lower() and "sitting" in entry.versions[0].codes else ""
 
 
 def _better_meant(words: str, found: Found, named: Mapping[str, float]) -> bool:
@@ -178,13 +179,19 @@ def _meant(words: str, named: Mapping[str, float], sure: float) -> Entry | None:
 
 def _says_posture(request: Request) -> bool:
     """Whether anything is said of what the body stands, sits or lies on."""
-    leans = (c for c in request.constraints if not (c.quantity == "trunk.up" and c.hi <= _LEANING))
-    return bool(request.flags) or any(_POSTURE.match(c.quantity) for c in leans)
+    but = (c for c in request.constraints if not (c.quantity == "trunk.up" and c.hi <= _LEANING))
+    return bool(request.flags) or any(_POSTURE.match(c.quantity) for c in but if not c.source.startswith("trunk="))
+
+
+def _standing(request: Request) -> Request:
+    """People of whom nothing else is said stand, as far as what is said lets them: who bows does."""
+    said = {c.quantity for c in request.constraints}
+    wished = _plain_standing()
+    return replace(wished, constraints=tuple(c for c in wished.constraints if c.quantity not in said))
 
 
 @functools.cache
-def _standing() -> Request:
-    """People of whom nothing else is said stand."""
+def _plain_standing() -> Request:
     return read("?pelvis.height=0.78..1.2; ?feet@ground=..0.035; ?trunk.up=0..70; ?pelvis.up=0..50")
 
 

@@ -161,3 +161,13 @@ def test_no_name_is_no_name(words):
 )
 def test_parts(quantity, parts):
     assert parts_of(quantity) == parts
+
+
+def test_who_bows_stands_even_if_the_model_thought_of_somebody_on_her_knees():
+    made = compose("a person bowing forward", solve(["kneeling_upright"]).matrot)
+    assert fits(made.matrot[0], "pelvis.height=0.75..1.2; trunk.pitch=55..180; feet@ground") == []
+
+
+def test_a_seated_name_that_crosses_the_legs_itself_keeps_them_crossed():
+    made = compose("a person sitting with crossed legs", solve(["sitting"]).matrot)
+    assert fits(made.matrot[0], "sitting; legs=crossed_left_over") == []
