@@ -44,7 +44,15 @@ def interleaved(*ways: Callable[[], object]) -> list[float]:
 def fresh(model: PoseLM) -> Decoder:
     """A decoder that remembers nothing, so that no prompt is helped by the one before."""
     lm = model._model
-    return Decoder(lm.get_decoder(), lm.lm_head, lm.get_input_embeddings(), lm.device)
+    return Decoder(*model._backbone(lm), lm.get_input_embeddings(), lm.device)
+
+
+def pose_of(model: PoseLM, made: Generated) -> torch.Tensor:
+    """What the heads make of the state that predicts an answer's last token."""
+    with torch.no_grad():
+        state = model._read(made, [len(made.ids) - 1], len(made.prompt_states))
+        told = torch.sigmoid(model._codes(state)) if model._codes and model.config.told else None
+        return model._head(state, told).matrot
 
 
 def main() -> None:
@@ -86,8 +94,7 @@ def main() -> None:
 
         plain_s, verified_s = interleaved(plain, verified)
         a, b = plain(), verified()
-        with torch.no_grad():
-            apart = geodesic_angle(model._head(a.states[-1:]).matrot, model._head(b.states[-1:]).matrot).max()
+        apart = geodesic_angle(pose_of(model, a), pose_of(model, b)).max()
         rows.append(
             f"| {len(ids)} | {1000 * bare_s:.0f} | {1000 * pose_s:.0f} | {pose_s / bare_s:.2f} "
             f"| {1000 * plain_s:.0f} | {1000 * verified_s:.0f} | {plain_s / verified_s:.1f} "
