@@ -11,6 +11,7 @@ import abc
 import math
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -28,6 +29,7 @@ from .devices import Device, Quantization, release_memory
 from .head import PoseHead
 from .llava_layout import CheckpointFilesError
 
+_FEATURES_KEPT: Final = 8  # pictures whose patches are remembered; 6 MB each at 13 B
 CAMERA_FLIP: Final = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 """Half a turn about x: OpenCV's camera frame (y down, z forward), in which the weights speak, to ours (y up)."""
 
@@ -116,6 +118,7 @@ class ChatWithPoses(abc.ABC):
         self.pose_id, self._stop_ids = pose_id, frozenset(stop_ids)
         self._decoder, self._head, self._place = decoder, head.eval(), place
         self._answers = list(answers)
+        self._features: OrderedDict[str, Tensor] = OrderedDict()
         # 8 bit weights come with 8 bit activations, whose rounding depends on what else is in a forward: no guessing.
         self._draft = TemplateDraft(self._answers if options.speculate and quantize != "8bit" else [])
 
@@ -135,6 +138,17 @@ class ChatWithPoses(abc.ABC):
     @abc.abstractmethod
     def drop(self) -> None:
         """Lets go of the weights."""
+
+    def seen(self, digest: str, look: Callable[[], Tensor]) -> Tensor:
+        """A picture's patches as the language model reads them, (patches, H): ``look`` runs when they are not
+        remembered by the picture's hash.
+        """
+        if digest not in self._features:
+            self._features[digest] = look()
+            while len(self._features) > _FEATURES_KEPT:
+                self._features.popitem(last=False)
+        self._features.move_to_end(digest)
+        return self._features[digest]
 
     # -- answering -----------------------------------------------------------------------------------------------
     def answer(
@@ -171,6 +185,7 @@ class ChatWithPoses(abc.ABC):
     def unload(self) -> None:
         """Frees the memory."""
         self._decoder.forget()
+        self._features.clear()
         self.drop()
         place = self._place
         del self._decoder, self._head

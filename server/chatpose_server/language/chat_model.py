@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -49,7 +48,6 @@ SEEING_FAMILIES: Final = ("idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl")
 _REWINDABLE: Final = {"full_attention", "sliding_attention", "chunked_attention"}
 KEPT_WHOLE: Final = ("lm_head", "model.vision_model", "model.connector", "model.visual")  # never quantised
 _POSITIONS: Final = 2048  # of the key-value cache, for the memory estimate
-_FEATURES_KEPT: Final = 8
 _APART: Final = "\u200b"  # between a special token's letters where a user spells one out
 _LICENCE: Final = "As the folder's own model card says; SMPL-X poses: non-commercial research."
 
@@ -151,7 +149,6 @@ class ChatModel(ChatWithPoses):
         self._model, self._embed = model, model.get_input_embeddings()
         self._at = device_of(self._embed, place)
         self._image_id: int | None = model.config.image_token_id if sees else None
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
         vocabulary: dict[str, int] = self._tokenizer.get_vocab()
         if pose_token not in vocabulary or vocabulary[pose_token] >= self._embed.weight.shape[0]:
             raise CheckpointFilesError(
@@ -207,8 +204,7 @@ class ChatModel(ChatWithPoses):
             self._decoder.warm(self._prompt(one[:shared], "", {}, None, no_progress))
 
     def drop(self) -> None:
-        """Lets go of the weights and the pictures' features."""
-        self._features.clear()
+        """Lets go of the weights."""
         del self._model, self._embed, self._writer, self._tokenizer
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -260,7 +256,7 @@ class ChatModel(ChatWithPoses):
             late = spots >= start
             if bool(late.any()):
                 progress("Looking at the picture", 0.0)
-                features = self._look(digest, seen)
+                features = self.seen(digest, lambda: self._look(seen))
                 if len(features) != len(spots):
                     raise CheckpointFilesError(
                         f"The processor leaves {len(spots)} places for a picture and the model fills {len(features)}: "
@@ -282,18 +278,12 @@ class ChatModel(ChatWithPoses):
         return self._model.base_model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grid)[0][:, 0]
 
     @torch.inference_mode()
-    def _look(self, digest: str, seen: dict[str, Tensor]) -> Tensor:
-        """A picture's patches as the language model reads them, (patches, H)."""
-        if digest not in self._features:
-            known = inspect.signature(self._model.get_image_features).parameters
-            given = {name: value.to(self._at) for name, value in seen.items() if name in known}
-            found = self._model.get_image_features(**given).pooler_output
-            tiles = found if isinstance(found, (tuple, list)) else [found]
-            self._features[digest] = torch.cat([tile.reshape(-1, tile.shape[-1]) for tile in tiles])
-            while len(self._features) > _FEATURES_KEPT:
-                self._features.popitem(last=False)
-        self._features.move_to_end(digest)
-        return self._features[digest]
+    def _look(self, seen: dict[str, Tensor]) -> Tensor:
+        known = inspect.signature(self._model.get_image_features).parameters
+        given = {name: value.to(self._at) for name, value in seen.items() if name in known}
+        found = self._model.get_image_features(**given).pooler_output
+        tiles = found if isinstance(found, (tuple, list)) else [found]
+        return torch.cat([tile.reshape(-1, tile.shape[-1]) for tile in tiles])
 
 
 # -- loading ---------------------------------------------------------------------------------------------------------

@@ -174,8 +174,9 @@ class PoseLM:
             rows = [0]
         with torch.inference_mode():
             states = self._read(made, rows, len(turn))
-            poses = self._read_poses(states, request.candidates)
-            codes, named = self._read_meaning(states)
+            chances = torch.sigmoid(self._codes(states)) if self._codes is not None and len(states) else None
+            poses = self._read_poses(states, chances, request.candidates)
+            codes, named = self._read_meaning(states, chances)
         text = self._decode(made.ids) if not rows else ""
         timings = {"language": decoded - start, "head": time.perf_counter() - decoded}
         debug = {
@@ -232,10 +233,10 @@ class PoseLM:
         words = words.expand(len(rows), -1, -1, -1)
         return self._reader(states, words, torch.ones(words.shape[:2], dtype=torch.bool))
 
-    def _read_poses(self, states: Tensor, candidates: int) -> tuple[Pose, ...]:
+    def _read_poses(self, states: Tensor, chances: Tensor | None, candidates: int) -> tuple[Pose, ...]:
+        """``chances`` (R, N): that each posecode is asked, by the second head."""
         if not len(states):
             return ()
-        chances = torch.sigmoid(self._codes(states)) if self._codes else None
         out = self._head(states, chances if self.config.told else None)  # (R, K, J, 3, 3)
         weights = torch.softmax(out.logits, -1)
         poses: list[Pose] = []
@@ -251,18 +252,17 @@ class PoseLM:
             ]
         return tuple(poses[: max(candidates, len(states))])
 
-    def _read_meaning(self, states: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+    def _read_meaning(self, states: Tensor, chances: Tensor | None) -> tuple[dict[str, float], dict[str, float]]:
         """What the words ask for (posecodes) and which named pose they mean, with probabilities."""
         codes: dict[str, float] = {}
         named: dict[str, float] = {}
         if not len(states):
             return codes, named
-        state = states[:1]
-        if self._codes is not None:
-            codes = dict(zip(self.config.codes, torch.sigmoid(self._codes(state))[0].tolist(), strict=True))
+        if chances is not None:
+            codes = dict(zip(self.config.codes, chances[0].tolist(), strict=True))
         if self._names is not None:
-            chances = torch.softmax(self._names(state), -1)[0, 1:]
-            best = chances.topk(min(_NAMES_TOLD, len(chances)))
+            meant = torch.softmax(self._names(states[:1]), -1)[0, 1:]
+            best = meant.topk(min(_NAMES_TOLD, len(meant)))
             named = {self.config.names[i]: p for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)}
         return codes, named
 

@@ -54,7 +54,6 @@ LICENCE: Final = (
 POSITIONS: Final = 1024  # of the key-value cache, for the memory estimate: a picture and a few turns
 KEPT_WHOLE: Final = ("lm_head", "model.vision_tower", "model.multi_modal_projector")
 """Never quantised, by their full names, as transformers compares them: small, and precision tells."""
-_FEATURES_KEPT: Final = 8  # pictures whose patches are remembered; 6 MB each at 13 B
 _ANSWERS_KEPT: Final = 256
 
 
@@ -158,7 +157,6 @@ class PublishedChatPose(ChatWithPoses):
         self._embed = model.get_input_embeddings()
         self._at = device_of(self._embed, place)
         self._patches: int = model.config.image_seq_length
-        self._features: OrderedDict[str, Tensor] = OrderedDict()
         self._said: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         super().__init__(
             name, Decoder(model.model.language_model, model.lm_head, self._embed, self._at), head, place=place,
@@ -234,8 +232,7 @@ class PublishedChatPose(ChatWithPoses):
         self._decoder.warm(self._prompt(list(ids), None, no_progress))
 
     def drop(self) -> None:
-        """Lets go of the weights and the pictures' features."""
-        self._features.clear()
+        """Lets go of the weights."""
         del self._model, self._embed, self._processor
 
     def _guarded(self, exchanges: Sequence[talk.Exchange]) -> list[talk.Exchange]:
@@ -259,7 +256,7 @@ class PublishedChatPose(ChatWithPoses):
             spots = [i for i, key in enumerate(keys) if not isinstance(key, int) and i >= start]
             if spots and image is not None:
                 progress("Looking at the picture", 0.0)
-                features = self._look(digest, image)  # (patches, H)
+                features = self.seen(digest, lambda picture=image: self._look(picture))  # (patches, H)
                 rows = torch.tensor([keys[i][1] for i in spots], device=features.device)
                 at = torch.tensor(spots, device=self._at) - start
                 embedded = embedded.clone()
@@ -269,18 +266,11 @@ class PublishedChatPose(ChatWithPoses):
         return Prompt(tuple(keys), embed)
 
     @torch.inference_mode()
-    def _look(self, digest: str, image: Image) -> Tensor:
-        """A picture's patches as the language model reads them, (patches, H)."""
-        if digest not in self._features:
-            tower = self._model.model.vision_tower
-            dtype = next(tower.parameters()).dtype
-            seen = pixels(self._processor, image).to(device=device_of(tower, self._place), dtype=dtype)
-            out = self._model.get_image_features(pixel_values=seen)
-            self._features[digest] = out.pooler_output[0]
-            while len(self._features) > _FEATURES_KEPT:
-                self._features.popitem(last=False)
-        self._features.move_to_end(digest)
-        return self._features[digest]
+    def _look(self, image: Image) -> Tensor:
+        tower = self._model.model.vision_tower
+        dtype = next(tower.parameters()).dtype
+        seen = pixels(self._processor, image).to(device=device_of(tower, self._place), dtype=dtype)
+        return self._model.get_image_features(pixel_values=seen).pooler_output[0]
 
 
 # -- loading ---------------------------------------------------------------------------------------------------------

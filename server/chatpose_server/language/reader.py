@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,5 @@ class Reader(nn.Module):
 
 def pad_words(words: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Words (T_i, D, H) of several turns -> (B, T, D, H), padded with zeros, and ``there`` (B, T)."""
-    longest = max(map(len, words))
-    padded = words[0].new_zeros(len(words), longest, *words[0].shape[1:])
-    there = torch.zeros(len(words), longest, dtype=torch.bool)
-    for row, one in enumerate(words):
-        padded[row, : len(one)] = one
-        there[row, : len(one)] = True
-    return padded, there
+    padded = pad_sequence(list(words), batch_first=True)
+    return padded, torch.arange(padded.shape[1]) < torch.tensor([len(one) for one in words])[:, None]

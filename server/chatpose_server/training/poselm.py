@@ -165,12 +165,16 @@ class Trainer:
             read = [self._states(self.words.encode_conversation((), text)) for text in batch.texts]
             reader.calibrate(torch.stack([state for state, _ in read]), torch.cat([words for _, words in read]))
 
+    @property
+    def _deep(self) -> DeepStates:
+        """The language model, with the reader's depths behind every state."""
+        return DeepStates(self.model.get_decoder(), self.reader.shape.depths if self.reader else ())
+
     def _states(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The last state (H,) of one prompt and its words' states (T, D, H), without gradients."""
-        deep = DeepStates(self.model.get_decoder(), self.reader.shape.depths if self.reader else ())
         with torch.no_grad():
             given = torch.tensor([list(ids)], device=self.device)
-            every = deep(input_ids=given, use_cache=False).last_hidden_state[0].cpu()
+            every = self._deep(input_ids=given, use_cache=False).last_hidden_state[0].cpu()
         return every[-1, : self.config.hidden], every[:, self.config.hidden :].unflatten(1, (-1, self.config.hidden))
 
     # -- one step ------------------------------------------------------------------------------------------------
@@ -203,8 +207,7 @@ class Trainer:
         embeds = self.model.get_input_embeddings()(ids)
         is_pose = (ids == self.words.pose_id)[..., None]
         embeds = torch.where(is_pose, self.token.to(embeds), embeds)
-        deep = DeepStates(self.model.get_decoder(), self.reader.shape.depths if self.reader else ())
-        every = deep(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        every = self._deep(inputs_embeds=embeds, use_cache=False).last_hidden_state
         rows = torch.cat([torch.full((len(t),), i) for i, t in enumerate(targets)])
         columns = torch.cat([torch.arange(len(s) - len(t), len(s)) for s, t in zip(sequences, targets, strict=True)])
         wanted = torch.tensor([token for t in targets for token in t])
