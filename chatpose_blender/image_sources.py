@@ -68,9 +68,9 @@ def reading(image: bpy.types.Image, frame: int = 1) -> Read:
         return lambda report, stopped: pictures.from_file(one, convert(stopped).picture)
     if image.packed_file is not None and not image.is_dirty:
         data = bytes(image.packed_file.data)
-        header = pictures.read_header(data[: 1 << 20])
-        if header is not None and header.turn == 1:
-            return lambda report, stopped: pictures.from_bytes(data, name)
+        if pictures.read_header(data[: 1 << 20]) is not None:
+            file = folder() / f"packed-{image.session_uid}"
+            return lambda report, stopped: pictures.from_bytes(data, file, convert(stopped).picture)
     elif source == "FILE" and not image.is_dirty:
         file = file_of(image)
         return lambda report, stopped: pictures.from_file(file, convert(stopped).picture)

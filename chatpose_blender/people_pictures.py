@@ -1,18 +1,22 @@
 """The reference picture as a thumbnail with the people in it boxed and numbered.
 
 Blender makes the small picture of an image itself, in a thread of its own, once a panel shows it; a timer looks whether
-it is there and draws the boxes into a copy. Nothing is read or decoded here.
+it is there and draws the boxes into a copy. Where Blender makes none (4.2 and 4.3 while the scene is rendered with
+Workbench) it is made of the image's pixels, once.
 """
 
 import bpy
 import bpy.utils.previews
 import numpy as np
 
-from . import seen, session
+from . import image_sources, seen, session
+from .client import picture as pictures
 from .client.contract import Sight
 
 TICK_SECONDS = 0.2
 MAX_LOOKS = 150  # half a minute; an image that cannot be read never gets a small picture
+PATIENCE = 15  # looks, three seconds, after which Blender will not make one any more
+SIDE = 256  # pixels of a small picture of our own
 MAX_PICTURES = 24
 _CHOSEN, _OTHER, _INK = (0.25, 0.8, 1.0), (0.95, 0.95, 0.95), (0.05, 0.05, 0.05)
 _GLYPHS = {
@@ -26,6 +30,7 @@ _GLYPHS = {
 _previews: bpy.utils.previews.ImagePreviewCollection | None = None
 _wanted: tuple[str, int, Sight, int] | None = None  # the image's name and uid, what was seen, who is chosen
 _looks = 0
+_made: set[int] = set()  # the images, by uid, of which Blender has made a small picture
 
 
 def load() -> None:
@@ -40,6 +45,7 @@ def unload() -> None:
     if bpy.app.timers.is_registered(draw_wanted):
         bpy.app.timers.unregister(draw_wanted)
     _wanted = None
+    _made.clear()
     if _previews is not None:
         bpy.utils.previews.remove(_previews)
         _previews = None
@@ -56,13 +62,12 @@ def icon(image: bpy.types.Image, chosen: int) -> int:
     if _previews is None or bpy.app.background:
         return 0
     plain = shown.preview.icon_id if shown.preview is not None else 0
-    if known is not None and known.sight.people:
-        key = _key(shown, known.sight, chosen)
-        if key in _previews:
-            return _previews[key].icon_id
-    elif plain:
-        return plain
     sight = known.sight if known is not None else Sight(1, 1)
+    key = _key(shown, sight, chosen)
+    if key in _previews:
+        return _previews[key].icon_id
+    if not sight.people and shown.session_uid in _made:
+        return plain
     wanted = (shown.name, shown.session_uid, sight, chosen)
     if wanted != _wanted:
         _wanted, _looks = wanted, 0
@@ -81,28 +86,47 @@ def draw_wanted() -> float | None:
     _looks += 1
     if image is None or _looks > MAX_LOOKS:
         return None
-    preview = image.preview_ensure()
-    if not sight.people:
-        session.redraw()
-        return None
-    width, height = preview.image_size
-    if width * height == 0:
+    small = _blenders(image)
+    if small is None and _looks < PATIENCE:
         session.redraw()  # the panel must show the plain one for Blender to make it
         return TICK_SECONDS
-    values = np.empty(width * height * 4, np.float32)
-    preview.image_pixels_float.foreach_get(values)
-    if not values.any():
-        session.redraw()
-        return TICK_SECONDS
+    if small is not None:
+        _made.add(uid)
+        if not sight.people:
+            session.redraw()
+            return None
+    else:
+        small = ours(image)
+        if small is None:
+            return None
     if len(_previews) >= MAX_PICTURES:
         _previews.clear()
     picture = _previews.new(_key(image, sight, chosen))
-    drawn = boxed(values.reshape(height, width, 4), sight, chosen)
+    drawn = boxed(small, sight, chosen)
     picture.image_size = picture.icon_size = (drawn.shape[1], drawn.shape[0])
     for pixels in (picture.image_pixels_float, picture.icon_pixels_float):
         pixels.foreach_set(drawn.ravel())
     session.redraw()
     return None
+
+
+def _blenders(image: bpy.types.Image) -> np.ndarray | None:
+    """(H, W, 4), the bottom row first: what Blender has made; None until then."""
+    preview = image.preview_ensure()
+    width, height = preview.image_size
+    values = np.empty(width * height * 4, np.float32)
+    if values.size:
+        preview.image_pixels_float.foreach_get(values)
+    return values.reshape(height, width, 4) if values.any() else None
+
+
+def ours(image: bpy.types.Image) -> np.ndarray | None:
+    """The same of the image's pixels; None for an image without any. Takes as long as Blender needs to decode it."""
+    pixels = image_sources.read_pixels(image)
+    if pixels.values.size == 0:
+        return None
+    colours = pictures.to_display(pictures.shrink(pixels.values, SIDE), linear=pixels.linear)
+    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], -1).astype(np.float32) / 255
 
 
 def _key(image: bpy.types.Image, sight: Sight, chosen: int) -> str:

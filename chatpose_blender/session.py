@@ -34,6 +34,7 @@ DRAIN_SECONDS = 0.004  # of a tick, so that with drawing and posing it stays und
 START_CHECK_SECONDS = 1.0  # after start-up, when the window is drawn
 _POSING_MODES = {"OBJECT", "POSE"}  # undo steps of other modes do not hold a rig's pose
 _BLOCKING_OPERATORS = ("TRANSFORM_OT_", "POSE_OT_", "CHATPOSE_OT_")  # an undo step inside these would break them
+_WAITING_OPERATORS = {"CHATPOSE_OT_motion_from_picture"}  # only listens for Esc while the answer is on its way
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,8 @@ def _obstacle(live: bool) -> str:
         return "The answer waits for you to go back to Object or Pose Mode"
     for window in context.window_manager.windows:
         for operator in window.modal_operators:
-            if not live and operator.bl_idname.startswith(_BLOCKING_OPERATORS):
+            name = operator.bl_idname
+            if not live and name.startswith(_BLOCKING_OPERATORS) and name not in _WAITING_OPERATORS:
                 return "The answer waits for you to finish what you are doing"
     return ""
 

@@ -99,13 +99,21 @@ def from_file(path: Path, convert: Convert) -> Picture:
     return Picture(data_url(data, header.kind))
 
 
-def from_bytes(data: bytes, name: str) -> Picture:
-    """A packed file. Raises PictureError for what the server would not read; such an image's pixels are sent."""
+def from_bytes(data: bytes, file: Path, convert: Convert) -> Picture:
+    """A packed PNG, JPEG or WebP; ``file``: where it is written when it has to be converted, its ending to be made.
+
+    Raises PictureError.
+    """
     header = read_header(data)
     fits = header is not None and len(data) <= MAX_SENT_BYTES and header.width * header.height <= MAX_SENT_PIXELS
-    if header is None or not fits or header.turn != 1:
-        raise PictureError(f"The packed picture '{name}' is not a PNG, JPEG or WebP that can be sent as it is.")
-    return Picture(data_url(data, header.kind))
+    if header is not None and fits and header.turn == 1:
+        return Picture(data_url(data, header.kind))
+    file = file.with_suffix(f".{header.kind}") if header is not None else file
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise PictureError(f"The packed picture cannot be unpacked: {error.strerror or error}.") from error
+    return from_file(file, convert)
 
 
 def _converted(path: Path, data: bytes, convert: Convert) -> Picture:

@@ -4,7 +4,9 @@ Only chooses it; ``image_pose`` takes poses from it, and ``image_drop`` does bot
 """
 
 import contextlib
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -14,12 +16,14 @@ import numpy as np
 from bpy.props import StringProperty
 
 from .. import image_sources, session
-from ..client import converter
+from ..client import clipboard, converter
 from ..client import picture as pictures
 from .polls import Explains
 
 FILES = "*.png;*.jpg;*.jpeg;*.webp;" + ";".join(f"*{suffix}" for suffix in sorted(pictures.CONVERTED))
 MOVIES = ";".join(f"*{suffix}" for suffix in sorted(converter.MOVIES))
+BUSY = "Another answer is on its way: wait for it or cancel it."
+"""Said when it is pressed: a button that its own work made grey stays grey for as long as the pointer is on it."""
 _VIEW_SIDE = 1280  # pixels of the viewport's picture: as many as are looked at, so that reading them back is quick
 
 
@@ -87,17 +91,37 @@ class CHATPOSE_OT_picture_from_clipboard(bpy.types.Operator):
     bl_idname = "chatpose.picture_from_clipboard"
     bl_label = "Picture from Clipboard"
     bl_description = "Take poses from the picture, or from the picture file, that was copied last"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"REGISTER"}  # the undo step is made when the picture is there
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        path = file_in(context.window_manager.clipboard)
+        if session.current.work:
+            return refuse(self, BUSY)
+        path = file_in(_copied_text(context))
         image = _pasted(context) if path is None else load(self, path)
-        if image is None:
-            if path is None:
-                refuse(self, "The clipboard holds no picture that Blender can read; save it as a file and open that.")
-            return {"CANCELLED"}
-        use(context, image)
+        if image is not None:
+            use(context, image)
+            bpy.ops.ed.undo_push(message="Picture from Clipboard")
+            return {"FINISHED"}
+        if path is not None:
+            return {"CANCELLED"}  # and it was said why
+        if not clipboard.is_x11(os.environ):
+            return refuse(self, clipboard.NOTHING)
+        program = clipboard.command()
+        session.run(
+            "Reading the Clipboard", lambda report, stopped: clipboard.read(program, stopped), None, _pack_copied
+        )
         return {"FINISHED"}
+
+
+def _copied_text(context: bpy.types.Context) -> str:
+    try:
+        return context.window_manager.clipboard
+    except UnicodeDecodeError:  # X11: some programs give the picture's bytes to whoever asks for text
+        return ""
+
+
+def _pack_copied(work: session.Work, data: bytes) -> None:
+    _pack("Clipboard", data, "Picture from Clipboard")
 
 
 _FILE_NAME = re.compile(r"\.(" + "|".join(re.findall(r"\w+", f"{FILES};{MOVIES}")) + r")$", re.IGNORECASE)
@@ -113,9 +137,12 @@ def file_in(text: str) -> str | None:
 
 
 def _pasted(context: bpy.types.Context) -> bpy.types.Image | None:
-    """The clipboard's picture. Blender pastes it in an Image Editor alone, so an area is one for a moment."""
+    """The clipboard's picture. Blender pastes it in an Image Editor alone, so an area is one for a moment.
+
+    Windows, macOS, and Wayland where this release can; under X11 none can, so that nothing is tried.
+    """
     window = context.window
-    if bpy.app.background or window is None:
+    if bpy.app.background or window is None or (sys.platform == "linux" and "WAYLAND_DISPLAY" not in os.environ):
         return None
     area = context.area or window.screen.areas[0]
     before, kind = set(bpy.data.images), area.ui_type
@@ -184,21 +211,27 @@ class CHATPOSE_OT_picture_from_viewport(Explains, bpy.types.Operator):
     def refusal(cls, context: bpy.types.Context) -> str:
         if bpy.app.background or _view(context) is None:
             return "There is no 3D viewport to look at"
-        return "Another answer is on its way: wait for it or cancel it" if session.current.work else ""
+        return ""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
+        if session.current.work:
+            return refuse(self, BUSY)
         pixels = pictures.Pixels(draw_view(context, *_view(context)))
         session.run("Taking the Picture", lambda report, stopped: pictures.png_of(pixels), None, _pack_view)
         return {"FINISHED"}
 
 
 def _pack_view(work: session.Work, data: bytes) -> None:
-    """One undo step: the viewport's picture as an image that is kept in the file."""
-    image = bpy.data.images.new("Viewport", 1, 1)
+    _pack("Viewport", data, "Picture from Viewport")
+
+
+def _pack(name: str, data: bytes, step: str) -> None:
+    """One undo step: a picture's file as the reference picture, kept in the .blend file."""
+    image = bpy.data.images.new(name, 1, 1)
     image.source = "FILE"
     image.pack(data=data, data_len=len(data))
     use(bpy.context, image)
-    bpy.ops.ed.undo_push(message="Picture from Viewport")
+    bpy.ops.ed.undo_push(message=step)
 
 
 def _view(context: bpy.types.Context) -> tuple[bpy.types.SpaceView3D, bpy.types.Region] | None:

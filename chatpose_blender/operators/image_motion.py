@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from bpy.app.translations import pgettext_iface
 
 from .. import image_sources, preferences, session
 from ..applying import from_picture
@@ -27,6 +28,7 @@ from .motion import MAX_SPAN, Keying, motion_of, options_of_motion, put_motion
 _SAME_PERSON = 0.15  # by how much more another box overlaps the last one before it is taken to be the person
 _NOBODY = "no_person"  # the server's code
 _MIN_SMOOTH = 3  # frames; fewer are no motion
+_LOOK_SECONDS = 0.25  # between looks whether all is over
 
 
 @dataclass
@@ -99,6 +101,34 @@ class CHATPOSE_OT_motion_from_picture(TakesPicture, bpy.types.Operator):
 
         session.run("Reading the Movie", read, shoot.target, begin)
         return {"FINISHED"}
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """The button's: Blender goes on as ever meanwhile, but for Esc, as with a render."""
+        begun = self.execute(context)
+        if begun != {"FINISHED"} or context.window is None or bpy.app.background:
+            return begun
+        self.timer = context.window_manager.event_timer_add(_LOOK_SECONDS, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        context.workspace.status_text_set(pgettext_iface("Taking the Motion    Esc: Cancel"))
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        if session.current.work is None:  # keyed, failed, or cancelled by the button
+            self._end(context)
+            return {"FINISHED", "PASS_THROUGH"}
+        if event.type == "ESC" and event.value == "PRESS":
+            self.cancel(context)
+            return {"CANCELLED"}
+        return {"PASS_THROUGH"}
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """Esc, or Blender ends the operator itself, for example when the window closes."""
+        session.cancel()
+        self._end(context)
+
+    def _end(self, context: bpy.types.Context) -> None:
+        context.window_manager.event_timer_remove(self.timer)
+        context.workspace.status_text_set(None)
 
 
 def _ask(shoot: _Shoot, index: int, person: int | None = None) -> None:

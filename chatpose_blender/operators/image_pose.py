@@ -222,7 +222,7 @@ def _characters(context: bpy.types.Context) -> list[bpy.types.Object]:
     """The selected rigs, from the left of the view to its right; of the world's front view where there is none."""
     rigs = {targets.armature_of(ob) for ob in context.selected_objects}
     posable = [rig for rig in rigs if rig is not None and not targets.refusal(rig)]
-    view = getattr(context, "region_data", None)
+    view = getattr(context.space_data, "region_3d", None)  # the sidebar's own region has none
     side = view.view_matrix if view is not None else None
 
     def place(rig: bpy.types.Object) -> tuple[float, str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import bpy
 import numpy as np
@@ -15,10 +18,10 @@ from bl_ext.dev.chatpose.client import picture as pictures
 from bl_ext.dev.chatpose.client.contract import Person, Sight
 from bl_ext.dev.chatpose.operators import image as image_operators
 from bl_ext.dev.chatpose.operators import image_drop, image_motion, image_points, image_pose, targets
-from bl_ext.dev.chatpose.rig import apply, cameras, frames, posing
+from bl_ext.dev.chatpose.rig import apply, cameras, frames, keyframes, posing
 from bl_ext.dev.chatpose.rig import rotations as rot
 from bpy_extras.object_utils import world_to_camera_view
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
 SIZE = (600, 800)  # of the pictures: upright, in a landscape render
 TASKS = ["pose", "describe", "people", "denoise"]
@@ -136,27 +139,61 @@ def test_ticks_are_short(desk, photo, settle):
     assert min(longest) < TICK_LIMIT, longest
 
 
-@pytest.mark.parametrize(("facing", "turned"), [("KEEP", 0.0), ("MODEL", 1.0)])
-def test_facing(desk, photo, settle, facing, turned):
+FINGERS = ("left_index1", "left_pinky1")  # the pictures here show the first, not the second
+HEADING, BENT = 0.5, (0.2, 0.3)  # the character before: turned, its two fingers bent
+FACINGS = [("KEEP", HEADING), ("MODEL", 1.0)]
+RELAXED = tuple(2 * math.acos(apply.hands("RELAXED")[name][0]) for name in FINGERS)
+HANDS = [("KEEP", *BENT), ("TAKE", 0.6, BENT[1]), ("RELAXED", *RELAXED)]
+
+
+def _turn_and_bend() -> None:
+    """The character as no answer leaves it, so that what is kept can be told from what is made."""
+    joints = {"pelvis": [math.cos(HEADING / 2), 0, math.sin(HEADING / 2), 0]}
+    joints |= {name: [math.cos(a / 2), 0, 0, math.sin(a / 2)] for name, a in zip(FINGERS, BENT, strict=True)}
+    bpy.ops.chatpose.apply_pose(target=_rig().name, pose=json.dumps({"joints": joints}), facing="MODEL", hands="KEEP")
+    assert _heading() == pytest.approx(HEADING, abs=1e-3) and _bent() == pytest.approx(BENT, abs=1e-3)
+
+
+def _heading() -> float:
+    return 2 * math.asin(rot.twist(apply.read_pose(_rig())["pelvis"], 1)[2])
+
+
+def _bent() -> list[float]:
+    pose = apply.read_pose(_rig())
+    return [2 * math.acos(min(1, abs(pose[name][0]))) for name in FINGERS]
+
+
+def _one_person(settle) -> None:
+    bpy.ops.chatpose.pose_from_picture()
+    settle()
+
+
+def _each_person(settle) -> None:
+    bpy.ops.chatpose.find_people()
+    settle()
+    _rig().select_set(True)
+    bpy.ops.chatpose.pose_people(choices=[{"name": _rig().name, "person": 2}])
+    settle()
+
+
+@pytest.mark.parametrize("way", [_one_person, _each_person])
+@pytest.mark.parametrize(("facing", "turned"), FACINGS)
+def test_facing(desk, photo, settle, way, facing, turned):
+    _turn_and_bend()
     desk.answer = _answer(turn=1.0)
     _settings().facing = facing
-    bpy.ops.chatpose.pose_from_picture()
-    settle()
-    assert 2 * math.asin(rot.twist(apply.read_pose(_rig())["pelvis"], 1)[2]) == pytest.approx(turned, abs=1e-3)
+    way(settle)
+    assert _angle() == 0.5 and _heading() == pytest.approx(turned, abs=1e-3)
 
 
-@pytest.mark.parametrize(("hands", "index", "pinky"), [("KEEP", 0, 0), ("TAKE", 0.6, 0), ("RELAXED", None, None)])
-def test_hands(desk, photo, settle, hands, index, pinky):
+@pytest.mark.parametrize("way", [_one_person, _each_person])
+@pytest.mark.parametrize(("hands", "index", "pinky"), HANDS)
+def test_hands(desk, photo, settle, way, hands, index, pinky):
+    _turn_and_bend()
     desk.answer = _answer(fingers=True)
     _settings().hands = hands
-    bpy.ops.chatpose.pose_from_picture()
-    settle()
-    pose = apply.read_pose(_rig())
-    angles = [2 * math.acos(min(1, pose[name][0])) for name in ("left_index1", "left_pinky1")]
-    if index is None:
-        assert min(angles) > 0.2
-    else:
-        assert angles == pytest.approx([index, pinky], abs=1e-3)
+    way(settle)
+    assert _angle() == 0.5 and _bent() == pytest.approx([index, pinky], abs=1e-3)
 
 
 # -- people ----------------------------------------------------------------------------------------------------------
@@ -201,6 +238,19 @@ def test_several_people_onto_several_armatures_in_one_undo_step(desk, photo, set
     assert (_angle(bpy.data.objects["Second"]), _angle(bpy.data.objects["First"])) == (0.3, 0.9), "left to left"
     bpy.ops.ed.undo()
     assert (_angle(bpy.data.objects["Second"]), _angle(bpy.data.objects["First"])) == (0, 0)
+
+
+@pytest.mark.parametrize(("turn", "order"), [(0.0, ["Left", "Right"]), (math.pi, ["Right", "Left"])])
+def test_characters_are_counted_from_the_left_of_the_view(desk, turn, order):
+    """The button is in the sidebar, whose own region sees nothing."""
+    _rig().name = "Right"
+    bpy.ops.chatpose.add_body()
+    bpy.context.object.name, bpy.context.object.location.x = "Left", -2.0
+    bpy.context.view_layer.update()
+    seen_from = Matrix.Rotation(turn, 4, "Z")
+    space = SimpleNamespace(region_3d=SimpleNamespace(view_matrix=seen_from.inverted()))
+    context = SimpleNamespace(selected_objects=list(bpy.data.objects), space_data=space, region_data=None)
+    assert [rig.name for rig in image_pose._characters(context)] == order
 
 
 def test_a_person_that_is_not_there_is_refused(desk, photo, settle):
@@ -340,6 +390,33 @@ COPIED = [
 @pytest.mark.parametrize(("text", "path"), COPIED)
 def test_copied_files(text, path):
     assert image_operators.file_in(text) == path
+
+
+def test_a_copied_bitmap_is_kept_in_the_file(desk, settle, monkeypatch):
+    """X11's clipboard, which Blender does not paste; the real one is tested in the window."""
+    data = _png(size=(9, 7))
+    program = (sys.executable, "-c", f"import sys; sys.stdout.buffer.write({data!r})")
+    monkeypatch.setattr(image_operators.clipboard, "is_x11", lambda environment: True)
+    monkeypatch.setattr(image_operators.clipboard, "command", lambda: program)
+    bpy.ops.ed.undo_push(message="Start")
+    assert bpy.ops.chatpose.picture_from_clipboard() == {"FINISHED"}
+    assert bpy.ops.chatpose.picture_from_clipboard() == {"CANCELLED"}, "one is being read"
+    settle()
+    image = _settings().image
+    assert image.name == "Clipboard" and tuple(image.size) == (9, 7) and bytes(image.packed_file.data) == data
+    bpy.ops.chatpose.pose_from_picture()
+    settle()
+    assert base64.b64decode(_sent(desk)[0]["image"].partition(",")[2]) == data and _angle() == 0.5
+    bpy.ops.ed.undo()
+    assert _settings().image.name == "Clipboard" and _angle() == 0
+    bpy.ops.ed.undo()
+    assert _settings().image is None, "the picture is one step"
+
+
+def test_an_empty_clipboard_is_one_sentence(desk, monkeypatch):
+    monkeypatch.setattr(image_operators.clipboard, "is_x11", lambda environment: False)
+    assert bpy.ops.chatpose.picture_from_clipboard() == {"CANCELLED"}
+    assert session.current.problem.sentence == image_operators.clipboard.NOTHING and _settings().image is None
 
 
 def test_the_render_as_it_is_now(desk, settle):
@@ -734,6 +811,23 @@ def test_a_movie_becomes_smooth_keys_in_one_undo_step(desk, reel, settle):
     assert rig.animation_data is None or rig.animation_data.action is None
 
 
+@pytest.mark.parametrize(("facing", "turned"), FACINGS)
+@pytest.mark.parametrize(("hands", "index", "pinky"), HANDS)
+def test_a_movies_facing_and_hands(desk, reel, settle, facing, turned, hands, index, pinky):
+    """Kept is where the character faces at the first frame; from there on it turns as the person does."""
+    _turn_and_bend()
+    settings = _settings()
+    settings.frames, settings.smooth, settings.facing, settings.hands = 2, 0.0, facing, hands
+    desk.answers = [_answer(0.1, turn=1.0, fingers=True), _answer(0.4, turn=1.3, fingers=True)]
+    bpy.ops.chatpose.motion_from_picture()
+    settle()
+    for frame, angle, heading in ((1, 0.1, turned), (2, 0.4, turned + 0.3)):
+        assert _at(frame) == angle and _heading() == pytest.approx(heading, abs=2e-3)
+        assert _bent() == pytest.approx([index, pinky], abs=1e-3)
+    paths = " ".join(curve.data_path for curve in keyframes.curves_of(_rig()))
+    assert ("left_index1" in paths, "left_pinky1" in paths) == (hands != "KEEP", hands == "RELAXED")
+
+
 def test_frames_without_anybody_and_between_steps_are_filled_in(desk, reel, settle, monkeypatch):
     settings = _settings()
     settings.frames, settings.step, settings.smooth = 3, 2, 0.0
@@ -845,6 +939,40 @@ def test_a_thumbnail_is_drawn_once_blender_has_made_its_own(desk, photo, settle,
     assert key in people_pictures._previews
     people_pictures.unload()
     people_pictures.load()
+
+
+def test_a_thumbnail_where_blender_makes_none(desk, settle, monkeypatch):
+    image = _painted()
+    assert people_pictures.ours(image)[0, 0] == pytest.approx([1, 0.5, 0, 1], abs=0.01)
+    sight = Sight(5, 4, (Person((0, 0, 2, 4)),))
+    monkeypatch.setattr(people_pictures, "_wanted", (image.name, image.session_uid, sight, 0))
+    monkeypatch.setattr(people_pictures, "_looks", people_pictures.PATIENCE - 2)
+    assert people_pictures.draw_wanted() == people_pictures.TICK_SECONDS, "it may still come"
+    assert people_pictures.draw_wanted() is None
+    assert people_pictures._key(image, sight, 0) in people_pictures._previews
+    empty = bpy.data.images.new("Empty", 1, 1)
+    empty.source = "FILE"
+    assert people_pictures.ours(empty) is None
+    people_pictures.unload()
+    people_pictures.load()
+
+
+def test_esc_while_a_movie_is_taken(desk, reel, settle):
+    """What the running operator does with events; in the window the keys are real."""
+    operator, ended = image_motion.CHATPOSE_OT_motion_from_picture, []
+    running = SimpleNamespace(_end=ended.append)
+    running.cancel = lambda context: operator.cancel(running, context)
+    _settings().frames = 20
+    bpy.ops.chatpose.motion_from_picture()
+    settle(lambda: len(_sent(desk)) > 2)
+    for kind, value in (("MOUSEMOVE", "NOTHING"), ("ESC", "RELEASE"), ("TIMER", "NOTHING")):
+        event = SimpleNamespace(type=kind, value=value)
+        assert operator.modal(running, bpy.context, event) == {"PASS_THROUGH"} and not ended
+    assert operator.modal(running, bpy.context, SimpleNamespace(type="ESC", value="PRESS")) == {"CANCELLED"}
+    assert ended and session.current.work is None and _rig().animation_data is None
+    assert session.current.problem.sentence == "Cancelled; nothing was changed."
+    after = operator.modal(running, bpy.context, SimpleNamespace(type="ESC", value="PRESS"))
+    assert after == {"FINISHED", "PASS_THROUGH"}, "a later Esc is not its own"
 
 
 def test_what_is_seen_is_forgotten_with_the_file(desk, photo, settle):

@@ -86,6 +86,27 @@ def test_what_the_server_does_not_read_well_is_converted(tmp_path, monkeypatch, 
     assert (made.upright is not None) == (name == "turned.jpg"), "only what lies on its side is shown from the copy"
 
 
+PACKED = [("upright", 1, 10_000, None), ("turned", 6, 10_000, 6), ("large", 1, 30, 1)]
+
+
+@pytest.mark.parametrize(("name", "turn", "limit", "converted"), PACKED)
+def test_packed_pictures(tmp_path, monkeypatch, name, turn, limit, converted):
+    monkeypatch.setattr(picture, "MAX_SENT_PIXELS", limit)
+    asked = []
+
+    def convert(path: Path, turn: int) -> Path:
+        assert path.read_bytes() == data
+        asked.append((path.name, turn))
+        (tmp_path / "copy.jpg").write_bytes(_bytes("JPEG"))
+        return tmp_path / "copy.jpg"
+
+    data = _turned("JPEG", turn)
+    made = picture.from_bytes(data, tmp_path / name, convert)
+    assert asked == ([] if converted is None else [(f"{name}.jpeg", converted)])
+    assert base64.b64decode(made.url.partition(",")[2]) == (data if converted is None else _bytes("JPEG"))
+    assert (made.upright is not None) == (turn != 1)
+
+
 def _huge() -> bytes:
     return _bytes("PNG")[:16] + (40_000).to_bytes(4, "big") * 2 + _bytes("PNG")[24:]
 
