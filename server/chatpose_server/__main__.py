@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     pose = commands.add_parser("pose", help="a pose from words or a picture")
     pose.add_argument("prompt", nargs="?", default="")
     pose.add_argument("--image", type=Path, metavar="FILE")
+    pose.add_argument("--prior", choices=("vposer", "posendf"), help="what a person in the picture is fitted with")
     pose.add_argument("--candidates", type=int, default=1, metavar="N")
     pose.add_argument("--seed", type=int, default=0, metavar="S")
     pose.add_argument("--no-refine", action="store_true", help="the model's pose as it is")
@@ -171,7 +172,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 # -- pose --------------------------------------------------------------------------------------------------------------
 def _pose(options: argparse.Namespace) -> int:
-    from .engine import MAX_CANDIDATES, Engine, ModelHost, Picture, PoseRequest, check_prompt, load_from_catalogue
+    from .engine import MAX_CANDIDATES, Engine, ModelHost, PoseRequest, check_prompt, load_from_catalogue
+    from .picture import MAX_IMAGE_BYTES, Picture
 
     if not 1 <= options.candidates <= MAX_CANDIDATES:
         raise ChatPoseError("invalid_request", f"--candidates must be from 1 to {MAX_CANDIDATES}.")
@@ -179,12 +181,13 @@ def _pose(options: argparse.Namespace) -> int:
         raise ChatPoseError("invalid_request", "--batch takes its prompts from the file; leave the others out.")
     if options.out is not None and options.out.suffix.lower() not in (".npz", ".json"):
         raise ChatPoseError("invalid_request", "--out must end in .npz or .json.")
-    picture = None if options.image is None else Picture.check(_read(options.image))
+    picture = None if options.image is None else Picture.check(_read(options.image, MAX_IMAGE_BYTES + 1))
 
     def request(prompt: str) -> PoseRequest:
         made = PoseRequest(
-            prompt, image=picture, candidates=options.candidates, seed=options.seed, refine=not options.no_refine
-        )
+            prompt, image=picture, candidates=options.candidates, seed=options.seed, refine=not options.no_refine,
+            prior=options.prior,
+        )  # fmt: skip
         check_prompt(made)
         return made
 
@@ -343,9 +346,11 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 # -- small things ------------------------------------------------------------------------------------------------------
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int = -1) -> bytes:
+    """The file, or as many of its bytes: it may be a device without an end."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise ChatPoseError("invalid_request", f"{path} cannot be read ({error.strerror}).") from error
 

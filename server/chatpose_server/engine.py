@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import io
 import logging
 import re
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from .faults import ChatPoseError, Fault, explain, is_out_of_memory
 from .language.base import ChatTurn, LanguageAnswer, LanguageModel, LanguageRequest
+from .picture import Picture
 from .pose import Pose, Vec3, stack_matrot
 from .progress import Cancelled, Progress, no_progress
 from .skeleton import JOINTS
@@ -35,11 +35,6 @@ _log = logging.getLogger("chatpose.engine")
 
 MAX_PROMPT_CHARS: Final = 8000
 MAX_CANDIDATES: Final = 16
-MAX_IMAGE_PIXELS: Final = 40_000_000  # Pillow itself only warns at 89 and refuses at 179 million
-_IMAGE_SIDE: Final = 2048  # pixels; no model here sees more, and a queue of full photographs would fill the memory
-_IMAGE_FORMATS: Final = ("PNG", "JPEG", "WEBP")
-_EXIF_IFD: Final = 0x8769
-_EXIF_FILM_MM: Final = 0xA405
 
 OnText: TypeAlias = Callable[[str], None]
 
@@ -267,99 +262,14 @@ def offers(name: str, function: str) -> bool:
         return False
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture whose header was checked; decoded only where the work is done."""
-
-    data: bytes
-    width: int
-    height: int
-
-    @staticmethod
-    def check(data: bytes) -> Picture:
-        """Reads the header alone. Raises ChatPoseError invalid_image or image_too_large."""
-        image = _open(data)
-        width, height = image.size
-        if width * height > MAX_IMAGE_PIXELS:
-            raise ChatPoseError(
-                "image_too_large",
-                f"The picture has {width} x {height} pixels; at most {MAX_IMAGE_PIXELS // 1_000_000} million are read.",
-                hint="Make the picture smaller.",
-                param="image",
-            )
-        return Picture(data, width, height)
-
-    def film_mm(self) -> float | None:
-        """The focal length in 35 mm terms that the camera wrote into the file, if it did."""
-        try:
-            value = _open(self.data).getexif().get_ifd(_EXIF_IFD).get(_EXIF_FILM_MM)
-            return None if not value else float(value)
-        except Exception:  # noqa: BLE001 - a broken EXIF block is no reason to refuse a picture
-            return None
-
-    def decode(self) -> Image:
-        """RGB, upright, its longer side at most 2048 pixels. Raises ChatPoseError invalid_image."""
-        from PIL import ImageOps
-
-        image = _open(self.data)
-        try:
-            image.draft("RGB", (_IMAGE_SIDE, _IMAGE_SIDE))  # lets JPEG decode at a fraction of its size
-            image.load()
-            image = _to_rgb(ImageOps.exif_transpose(image))
-            image.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
-            return image
-        except MemoryError:
-            raise
-        except Exception as error:  # Pillow's decoders raise many kinds for damaged files
-            raise _bad_image() from error
-
-
-def _open(data: bytes) -> Image:
-    import PIL.Image
-
-    try:
-        return PIL.Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS)
-    except PIL.Image.DecompressionBombError as error:
-        raise ChatPoseError(
-            "image_too_large", "The picture has far too many pixels.", hint="Make the picture smaller.", param="image"
-        ) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise many kinds for damaged headers
-        raise _bad_image() from error
-
-
-def _bad_image() -> ChatPoseError:
-    return ChatPoseError(
-        "invalid_image",
-        "The picture cannot be read: it is damaged, or not a PNG, JPEG or WebP.",
-        hint="Save it again as PNG or JPEG.",
-        param="image",
-    )
-
-
-def _to_rgb(image: Image) -> Image:
-    """Any mode to RGB: 16-bit grey is scaled (Pillow's own conversion would clip), transparency becomes white."""
-    import PIL.Image
-
-    if image.mode.startswith("I"):
-        import numpy as np
-
-        return PIL.Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = PIL.Image.alpha_composite(ground, image)
-    return image.convert("RGB")
-
-
 # -- the other tasks' requests and results -----------------------------------------------------------------------------
 PRIORS: Final = ("vposer", "posendf", "both")
+PICTURE_PRIORS: Final = ("vposer", "posendf")
 MAX_SAMPLES: Final = 64
 MAX_CLIP: Final = 5000  # poses; at 30 frames a second nearly three minutes
 
 PriorName: TypeAlias = Literal["vposer", "posendf", "both"]
+PicturePrior: TypeAlias = Literal["vposer", "posendf"]
 
 
 @dataclass(frozen=True)
@@ -501,7 +411,8 @@ class PosesResult:
 class PoseRequest:
     """Words, and perhaps a picture or a pose to change. ``person``: which of the people in the picture, 0 = the most
     prominent. ``keypoints``: where the artist says that keypoints of that person are, in pixels of the upright picture
-    as answers give its size. ``want``: ``auto`` lets the model answer in words alone.
+    as answers give its size. ``prior``: which one the fit to a picture asks for what is natural. ``want``: ``auto``
+    lets the model answer in words alone.
     """
 
     prompt: str
@@ -513,6 +424,7 @@ class PoseRequest:
     refine: bool = True
     person: int = 0
     keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    prior: PicturePrior | None = None
     want: Literal["pose", "auto"] = "pose"
     max_new_tokens: int = 256
 
@@ -793,8 +705,9 @@ def _taken(picture: Picture, request: PoseRequest, started: float, progress: Pro
     """The pose of a person in a picture, as the vision room sees it; variations of it where several are wanted."""
     vision = room("vision.tasks")
     seen = vision.pose(
-        _source(picture), words=request.prompt, person=request.person, corrections=request.keypoints, progress=progress
-    )
+        _source(picture), words=request.prompt, person=request.person, corrections=request.keypoints,
+        prior=request.prior or PICTURE_PRIORS[0], progress=progress,
+    )  # fmt: skip
     timings, poses = dict(seen.timings), (seen.pose,)
     if request.candidates > 1 and offers("priors.tasks", "sample"):
         with _timed(timings, "variations"):

@@ -10,6 +10,7 @@ from chatpose_server import engine
 from chatpose_server.pose import Pose, load_npz, save_npz
 from PIL import Image
 
+from .api.test_images import REFUSED, huge_png
 from .fakes import TEXT, FakeModel
 
 POSE = Pose({"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": (0.7071068, 0.7071068, 0.0, 0.0)}, (0.0, 1.0, 0.0))
@@ -70,6 +71,23 @@ def test_an_image_without_anybody_in_it(run, tmp_path):
     assert (status, out) == (2, "") and "No person was found" in err
 
 
+def test_a_file_without_an_end_is_not_read_to_its_end(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("chatpose_server.picture.MAX_IMAGE_BYTES", 1000)
+    Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
+    status, _, err = run("pose", "--image", tmp_path / "a.png")
+    assert status == 2 and "which is too much" in err
+    assert len(cli._read(tmp_path / "a.png", 10)) == 10
+
+
+def test_the_prior_of_a_picture_reaches_the_engine(run, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(engine.Engine, "pose", lambda _, request, *__: asked.append(request.prior) or exit(7))
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    for words in ((), ("--prior", "posendf")):
+        run("pose", "--image", tmp_path / "a.png", *words)
+    assert asked == [None, "posendf"]
+
+
 def test_batch_is_one_line_each_in_order_and_a_bad_one_stops_nothing(run, tmp_path):
     prompts = ["kneel", "CRASH", "", "sit"]
     (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
@@ -90,6 +108,10 @@ def test_batch_is_one_line_each_in_order_and_a_bad_one_stops_nothing(run, tmp_pa
         (["pose", "kneel", "--json", "--out", "a.npz"], "not allowed with"),
         (["pose", "--image", "nothing.png"], "cannot be read"),
         (["pose", "--image", "token.txt"], "not a PNG, JPEG or WebP"),
+        (["pose", "--image", "huge.png"], "has 40000 x 40000 pixels"),
+        (["pose", "--image", "photo.heic"], "is a HEIC"),
+        (["pose", "--image", "."], "cannot be read"),
+        (["pose", "--image", "token.txt", "--prior", "smplify"], "invalid choice: 'smplify'"),
         (["pose", "--batch", "nothing.txt"], "cannot be read"),
         (["pose", "kneel", "--batch", "a.txt"], "leave the others out"),
         (["pose", "kneel", "--quantize", "3bit"], "invalid choice"),
@@ -106,6 +128,8 @@ def test_batch_is_one_line_each_in_order_and_a_bad_one_stops_nothing(run, tmp_pa
 def test_a_users_mistake_is_one_line_on_standard_error_and_status_two(run, tmp_path, arguments, said):
     (tmp_path / "token.txt").write_text("hello", encoding="utf-8")
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
+    (tmp_path / "huge.png").write_bytes(huge_png(40_000, 40_000))
+    (tmp_path / "photo.heic").write_bytes(REFUSED["HEIC"])
     status, out, err = run(*arguments)
     assert (status, out) == (2, "")
     assert said in err and err.count("\n") == 1 and err.startswith("chatpose-server: ")

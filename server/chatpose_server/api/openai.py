@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from ..engine import MAX_CANDIDATES, PoseRequest, check_prompt
+from ..engine import MAX_CANDIDATES, PicturePrior, PoseRequest, check_prompt
 from ..faults import ChatPoseError, Fault
 from ..jobs import Control, JobView, Work
 from ..language.base import ChatTurn
@@ -70,11 +70,14 @@ class ChatMessage(_Open):
 
 
 class Options(schemas.Wire):
-    """Our own wishes: the pose the words refer to, and whether the result is made to match the words."""
+    """Our own wishes: the pose the words refer to, whether the result is made to match the words, and of a picture
+    which person and by which prior.
+    """
 
     current: schemas.PoseJson | None = None
     refine: bool = True
     person: int = Field(default=0, ge=0, le=63)
+    prior: PicturePrior | None = None
     want: Literal["pose", "auto"] = "auto"
 
 
@@ -118,6 +121,7 @@ class ChatRequest(_Open):
             seed=self.seed or 0,
             refine=options.refine,
             person=options.person,
+            prior=options.prior,
             want=options.want,
             max_new_tokens=min(MAX_TOKENS, tokens),
         )

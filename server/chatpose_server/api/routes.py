@@ -15,9 +15,10 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from .. import __version__
-from ..engine import MAX_CANDIDATES, MAX_IMAGE_PIXELS, MAX_PROMPT_CHARS, ModelStatus, PoseRequest, check_prompt
+from ..engine import MAX_CANDIDATES, MAX_PROMPT_CHARS, PICTURE_PRIORS, ModelStatus, PoseRequest, check_prompt
 from ..faults import ChatPoseError
 from ..jobs import Control, JobView, Work
+from ..picture import MAX_IMAGE_PIXELS
 from ..pose import FORMAT
 from ..skeleton import JOINTS, PARENTS
 from . import errors, guard, metrics, schemas
@@ -84,6 +85,7 @@ def _capabilities(shared: Service) -> dict[str, Any]:
             "accepts_images": model.accepts_images,
         },
         "priors": shared.engine.priors(),
+        "picture_priors": list(PICTURE_PRIORS),
         "skeleton": {"joints": list(JOINTS), "parents": list(PARENTS)},
         "limits": {
             "prompt_chars": MAX_PROMPT_CHARS,

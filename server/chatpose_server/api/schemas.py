@@ -14,9 +14,10 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from .. import engine
-from ..engine import MAX_CANDIDATES, MAX_CLIP, MAX_PROMPT_CHARS, MAX_SAMPLES, Picture, PoseRequest
+from ..engine import MAX_CANDIDATES, MAX_CLIP, MAX_PROMPT_CHARS, MAX_SAMPLES, PicturePrior, PoseRequest
 from ..faults import CODES, ChatPoseError
 from ..language.base import ChatTurn
+from ..picture import Picture
 from ..pose import FORMAT, Pose, PoseError, Vec3
 from ..skeleton import INDEX
 
@@ -105,6 +106,11 @@ class PoseFields(Wire):
         max_length=33,
         description="Corrections of the picture's keypoints: BlazePose's name -> x, y in pixels of `picture`'s size.",
     )
+    prior: PicturePrior | None = Field(
+        default=None,
+        description="Which prior says what is natural where a person in the picture is fitted; `vposer` by default. "
+        "Words alone, and models that look at pictures themselves, do not ask it.",
+    )
 
     def read(self) -> PoseRequest:
         """The engine's request. Raises ChatPoseError."""
@@ -118,6 +124,7 @@ class PoseFields(Wire):
             refine=self.refine,
             person=self.person,
             keypoints={name: (x, y) for name, (x, y) in self.keypoints.items()},
+            prior=self.prior,
         )
 
 
@@ -292,14 +299,15 @@ OtherTask: TypeAlias = (
 JobRequest: TypeAlias = Annotated[PoseTask | OtherTask, Field(discriminator="task")]
 
 
-_DATA_URL: Final = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.IGNORECASE)
+_DATA_URL: Final = re.compile(r"data:image/[a-z0-9.+\-]{1,40};base64,", re.IGNORECASE)  # which kind, the file says
+_ADDRESS: Final = re.compile(r"\s*(?:[a-z][a-z0-9+.\-]{1,20}:|(?!/9j/)[/\\.~])", re.IGNORECASE)  # /9j/: any JPEG
 
 
 def read_image(text: str, param: str = "image") -> Picture:
-    """A ``data:`` URL or bare base64, its header checked. Raises ChatPoseError. No address or path is opened."""
+    """A ``data:`` URL or bare base64, its headers checked. Raises ChatPoseError. No address or path is opened."""
     head = _DATA_URL.match(text)
     body = text[head.end() :] if head else text
-    if re.match(r"(?i)\s*(?:[a-z][a-z0-9+.\-]{1,20}:|[/\\.~])", body):
+    if not head and _ADDRESS.match(body):
         raise ChatPoseError(
             "invalid_image",
             "Pictures are read only from the request itself, never from an address or a file.",
@@ -307,7 +315,7 @@ def read_image(text: str, param: str = "image") -> Picture:
             param=param,
         )
     try:
-        data = base64.b64decode(body, validate=True)
+        data = base64.b64decode("".join(body.split()), validate=True)  # in lines, as the command base64 writes it
     except (binascii.Error, ValueError) as error:
         raise ChatPoseError(
             "invalid_image", "The picture is not valid base64.", hint="Send it as base64 or a data: URL.", param=param

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, TypeAlias
 
-from .. import engine, faults, pose
+from .. import engine, faults, picture, pose
 from ..language import base
 from ..pose import Pose
 
@@ -120,7 +120,7 @@ def _ours() -> Mapping[str, type]:
     """The dataclasses that may cross, by name: all those of the rooms that requests are made of."""
     return {
         thing.__name__: thing
-        for module in (engine, faults, pose, base)
+        for module in (engine, faults, picture, pose, base)
         for thing in vars(module).values()
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and thing.__module__ == module.__name__
     }

@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 import pytest
 from chatpose_server.api.schemas import read_image
-from chatpose_server.engine import MAX_IMAGE_PIXELS, Picture
 from chatpose_server.faults import ChatPoseError
+from chatpose_server.picture import MAX_IMAGE_PIXELS, Picture, _to_rgb
 from PIL import Image
 
 from .images import as_url, encode, picture, png
@@ -34,56 +34,219 @@ def test_every_format_and_mode_becomes_rgb(kind, mode):
 
 
 @pytest.mark.parametrize(
-    "form", [lambda d: as_url(d), lambda d: as_url(d, "PNG"), lambda d: base64.b64encode(d).decode()]
+    "form",
+    [
+        lambda data, kind: as_url(data, kind),
+        lambda data, kind: as_url(data, kind.upper()),
+        lambda data, kind: as_url(data, "jpg"),  # what the file is counts, not what it is called
+        lambda data, kind: base64.b64encode(data).decode(),
+        lambda data, kind: base64.encodebytes(data).decode(),  # in lines
+    ],
 )
-def test_data_url_or_bare_base64(form):
-    assert read_image(form(encode(picture()))).width == 8
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_data_url_or_bare_base64(form, kind):
+    """The base64 of a JPEG starts with a slash: it is no path."""
+    assert read_image(form(encode(picture(), kind.upper()), kind)).width == 8
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped():
-    grey = Image.fromarray((np.linspace(0, 65535, 48).reshape(6, 8)).astype(np.uint16))
-    pixels = decoded(encode(grey))
+GREYS = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+
+
+def raw_png(samples, kind, *before):
+    """A PNG of 16 bits a sample, which Pillow does not write: ``kind`` 0 grey, 2 RGB, 4 grey and alpha, 6 RGBA."""
+    high, wide = samples.shape[:2]
+    rows = samples.astype(">u2").reshape(high, -1)
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    ihdr = struct.pack(">IIBBBBB", wide, high, 16, kind, 0, 0, 0)
+    chunks = ((b"IHDR", ihdr), *before, (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in chunks)
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+OPAQUE = np.full_like(GREYS, 65535)
+
+
+@pytest.mark.parametrize(
+    ("kind", "samples"),
+    [
+        (0, [GREYS]), (2, [GREYS] * 3), (4, [GREYS, OPAQUE]), (6, [GREYS] * 3 + [OPAQUE]),
+    ],
+)  # fmt: skip
+def test_sixteen_bits_are_scaled_not_clipped(kind, samples):
+    pixels = decoded(raw_png(np.stack(samples, 2), kind))
     assert pixels.shape == (6, 8, 3)
-    assert abs(pixels[..., 0].astype(int) - np.linspace(0, 255, 48).reshape(6, 8)).max() <= 1
+    assert abs(pixels.astype(int) - (GREYS >> 8)[..., None]).max() <= 1
 
 
-def test_transparency_becomes_white():
-    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
-    assert (decoded(encode(clear)) == 255).all()
+def see_through(mode):
+    """Black, and its left half is clear, in the way of each mode."""
+    image = Image.new("RGBA", (8, 6), (0, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 4, 6))
+    if mode == "P":
+        return encode(image.quantize(4))
+    if mode in ("L", "RGB"):  # one colour is the clear one
+        flat = Image.new(mode, (8, 6))
+        flat.paste("white" if mode == "L" else (9, 8, 7), (0, 0, 4, 6))
+        return encode(flat, transparency=255 if mode == "L" else (9, 8, 7))
+    if mode == "I;16":
+        half = np.repeat(np.array([[7, 0]], np.uint16), 4, 1).repeat(6, 0)
+        return raw_png(half[..., None], 0, (b"tRNS", struct.pack(">H", 7)))
+    return encode(image.convert(mode))
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (8, 6)), (3, (8, 6)), (6, (6, 8)), (8, (6, 8))])
-def test_exif_rotation(orientation, size):
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB", "I;16"])
+def test_transparency_becomes_white_and_nothing_else_does(mode):
+    pixels = decoded(see_through(mode))
+    assert (pixels[:, :4] == 255).all()
+    assert (pixels[:, 4:] == 0).all()
+
+
+TURNS = Image.Transpose
+STORED = {
+    1: (), 2: (TURNS.FLIP_LEFT_RIGHT,), 3: (TURNS.ROTATE_180,), 4: (TURNS.FLIP_TOP_BOTTOM,),
+    5: (TURNS.FLIP_LEFT_RIGHT, TURNS.ROTATE_90), 6: (TURNS.ROTATE_90,), 7: (TURNS.FLIP_LEFT_RIGHT, TURNS.ROTATE_270),
+    8: (TURNS.ROTATE_270,),
+}  # fmt: skip
+"""How a camera held this way stores an upright scene (EXIF 2.3, 4.6.4)."""
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_phones_picture_is_upright_however_it_was_held(orientation, kind):
+    stored = picture()
+    for turn in STORED[orientation]:
+        stored = stored.transpose(turn)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = Picture.check(encode(picture(), "JPEG", exif=exif, quality=95)).decode()
-    assert image.size == size
-    if orientation == 3:  # upside down: blue is on the left now
-        r, _, b = image.getpixel((1, 1))
-        assert b > r
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    assert (decoded(encode(stored, kind, exif=exif.tobytes(), **lossless)) == np.asarray(picture())).all()
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_broken_exif_block_is_no_reason_to_refuse_a_picture():
+    whole = encode(picture(), "JPEG", exif=TURNED)
+    for broken in (TURNED[:9], TURNED[:6] + b"XX" + TURNED[8:], TURNED.replace(b"\6", b"\x63")):
+        image = Picture.check(whole.replace(TURNED, broken.ljust(len(TURNED), b"\0")))
+        assert image.decode().size == (8, 6)
+        assert image.film_mm() is None
+
+
+def test_of_an_animation_the_first_picture_is_taken():
+    for kind in ("PNG", "WEBP"):
+        moving = encode(
+            picture(), kind, save_all=True, append_images=[picture().rotate(180)], duration=20,
+            **({"lossless": True} if kind == "WEBP" else {}),
+        )  # fmt: skip
+        assert (decoded(moving) == np.asarray(picture())).all()
 
 
 def test_large_pictures_are_made_small():
     assert max(Picture.check(encode(Image.new("RGB", (5000, 100)))).decode().size) == 2048
 
 
-def header_only_png(width, height):
-    """A PNG that says it is huge and has no pixels: nothing may be allocated for it."""
+def huge_png(width, height):
+    """A PNG that says it is huge and has hardly a pixel: nothing may be allocated for it."""
     ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + ihdr
-    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return header + struct.pack(">I", 1000) + b"IDAT" + b"\0" * 1004
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(bytes(1000)))
 
 
-@pytest.mark.parametrize(("width", "height"), [(8000, 5001), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (40_000_001, 1)])
-def test_pixel_bombs_are_refused_by_their_header(width, height):
+def huge_jpeg(width, height):
+    data = encode(picture(), "JPEG")
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def huge_webp(width, height, lossless=False):
+    data = bytearray(encode(picture(), "WEBP", lossless=lossless))
+    if lossless:
+        data[21:25] = (int.from_bytes(data[21:25], "little") >> 28 << 28 | height - 1 << 14 | width - 1).to_bytes(
+            4, "little"
+        )
+    else:
+        data[26:30] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def huge_animation(width, height):
+    data = bytearray(encode(picture(), "WEBP", save_all=True, append_images=[picture().rotate(180)], duration=20))
+    data[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "width", "height"),
+    [
+        (huge_png, 8000, 5001), (huge_png, 40_000, 40_000), (huge_png, 2**31 - 1, 2**31 - 1), (huge_png, 40_000_001, 1),
+        (huge_png, 11_000, 11_000), (huge_jpeg, 60_000, 60_000), (huge_jpeg, 11_000, 11_000),
+        (huge_webp, 16_383, 16_383), (lambda w, h: huge_webp(w, h, True), 16_383, 9_000),
+        (huge_animation, 60_000, 60_000),
+    ],
+)  # fmt: skip
+def test_pixel_bombs_are_refused_by_their_header(make, width, height, recwarn):
+    data = make(width, height)
     tracemalloc.start()
     with pytest.raises(ChatPoseError) as raised:
-        Picture.check(header_only_png(width, height))
-    assert raised.value.fault.code == "image_too_large"
-    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+        Picture.check(data)
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    fault = raised.value.fault
+    assert fault.code == "image_too_large"
+    assert fault.message == f"The picture has {width} x {height} pixels; at most 40 million are read."
     assert width * height > MAX_IMAGE_PIXELS
+    assert peak < 20_000_000
+    assert not recwarn.list  # Pillow's own warning would be a second line for who uses the command
+
+
+def many_passes(count):
+    """A progressive JPEG whose last pass is done again and again: at 40 million pixels each takes 80 ms."""
+    data = encode(picture(64, 64), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * count + b"\xff\xd9"
+
+
+def many_segments(count):
+    data = encode(picture(), "JPEG")
+    return data[:2] + b"\xff\xe5\0\2" * count + data[2:]
+
+
+def many_chunks(count):
+    data = encode(picture())
+    return data[:33] + chunk(b"prVt", b"") * count + data[33:]
+
+
+@pytest.mark.parametrize(("make", "few", "many"), [
+    (many_passes, 20, 200), (many_segments, 500, 200_000), (many_chunks, 500, 200_000),
+])  # fmt: skip
+def test_a_file_that_would_take_minutes_is_refused_by_counting(make, few, many, monkeypatch):
+    assert Picture.check(make(few)).decode().mode == "RGB"
+    for plugin in ("PngImagePlugin.PngImageFile", "JpegImagePlugin.JpegImageFile"):
+        monkeypatch.setattr(f"PIL.{plugin}", lambda *_: pytest.fail("it was opened, piece by piece"))
+    with pytest.raises(ChatPoseError, match="too many pieces") as raised:
+        Picture.check(make(many))
+    assert raised.value.fault.code == "invalid_image"
+
+
+def test_what_follows_a_jpegs_end_is_not_counted():
+    """Phones put a second picture, or a movie, behind the first."""
+    data = encode(picture(), "JPEG")
+    assert Picture.check(data + data * 300).decode().size == (8, 6)
+
+
+def test_large_pictures_are_converted_strip_by_strip_without_a_seam(monkeypatch):
+    """Whole copies in other modes took 0.6 GB at 40 million pixels."""
+    rows, columns = np.mgrid[0:260, 0:4500]
+    clear = np.stack([columns % 251, rows % 241, (rows + columns) % 239, 255 - columns % 200], 2).astype(np.uint8)
+    image = Image.fromarray(clear)
+    whole = _to_rgb(image).reduce(2)
+    whole.thumbnail((2048, 2048))
+    sizes = []
+    monkeypatch.setattr("chatpose_server.picture._STRIP_PIXELS", 200_000)
+    monkeypatch.setattr("chatpose_server.picture._to_rgb", lambda s: sizes.append(s.width * s.height) or _to_rgb(s))
+    assert (decoded(encode(image, compress_level=1)) == np.asarray(whole)).all()
+    assert len(sizes) > 5 and max(sizes) <= 200_000
 
 
 def test_a_picture_reaches_the_model_upright_and_rgb(shared):
@@ -124,7 +287,7 @@ REFUSED = {
     "SVG": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
     "PSD": b"8BPS\0\1" + bytes(60), "EXR": b"v/1\x01" + bytes(60), "ZIP": b"PK\3\4" + bytes(60),
     "FITS": b"SIMPLE  =                    T" + b" " * 2850, "ELF": b"\x7fELF" + bytes(60),
-    "MP4": struct.pack(">I", 24) + b"ftypisom" + bytes(40),
+    "MP4": struct.pack(">I", 24) + b"ftypisom" + bytes(40), "text": b"Dear sir, this is no picture.", "nothing": b"",
 }  # fmt: skip
 
 
@@ -166,6 +329,16 @@ def test_other_formats_are_refused_by_their_first_bytes(kind):
     with pytest.raises(ChatPoseError) as raised:
         Picture.check(REFUSED[kind])
     assert raised.value.fault.code == "invalid_image"
+    assert raised.value.fault.message.startswith(f"The picture {SAID.get(kind, 'cannot be read: it is not a PNG')}")
+
+
+SAID = {
+    "GIF": "is a GIF, but only PNG, JPEG and WebP are read.", "BMP": "is a BMP", "TIFF": "is a TIFF",
+    "ICO": "is an icon",
+    "PDF": "is a PDF", "EPS": "is a PostScript drawing", "HEIC": "is a HEIC", "AVIF": "is an AVIF", "SVG": "is an SVG",
+    "JPEG 2000": "is a JPEG 2000", "HTML": "is a web page", "PSD": "is a Photoshop file", "EXR": "is an OpenEXR",
+    "ZIP": "is an archive", "MP4": "is a movie", "nothing": "is an empty file.",
+}  # fmt: skip
 
 
 def test_fuzz_six_hundred_damaged_pictures():
