@@ -1,4 +1,4 @@
-"""Run by a Python of its own, never imported by Blender: writes the picture of X11's clipboard to standard output.
+"""Run by a Python of its own, for it may crash or hang: writes the picture of X11's clipboard to standard output.
 
 Blender itself pastes no pictures under X11 (GHOST_SystemX11::getCapabilities). Ends with NO_PICTURE where the clipboard
 holds none, with NO_DISPLAY where there is no X11. May wait for ever for the program that owns the clipboard: whoever
