@@ -39,7 +39,7 @@ _IMAGE_OF: Final[tuple[tuple[re.Pattern[bytes], str], ...]] = tuple(
     for start, what in (
         (rb"GIF8", "a GIF"),
         (rb".{4}ftyp(?:avi[fs]|.{0,40}avif)", "an AVIF"),
-        (rb".{4}ftyp(?:hei|hev|mif1|msf1)", "a HEIC of an iPhone"),
+        (rb".{4}ftyp(?:hei|hev|mif1|msf1)", "a HEIC, as iPhones take them"),
         (rb".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI |\x00\x00\x01\xba", "a movie"),
         (rb"%PDF", "a PDF"),
         (rb"%!PS|\xc5\xd0\xd3\xc6", "a PostScript drawing"),
