@@ -87,6 +87,7 @@ def test_capabilities(served):
     assert body["tasks"]["pose"] is True
     assert body["model"]["name"] == "fake" and body["model"]["licence"]
     assert body["limits"]["prompt_chars"] == 8000
+    assert body["picture_priors"] == ["vposer", "posendf"]
 
 
 def test_models_in_openai_shape(served):
