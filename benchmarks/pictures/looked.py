@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from chatpose_server import vision
 from chatpose_server.vision import Landmarks, Pyramid, find_people
+from chatpose_server.vision.blazepose import Reading
 from chatpose_server.vision.crops import Square
 from chatpose_server.vision.hands import Hand, find_hands
 from chatpose_server.vision.networks import SHA256
 from PIL import Image
 
-_CODE = ("blazepose.py", "crops.py", "hands.py")
+_CODE = ("blazepose.py", "crops.py", "hands.py", "networks.py")
 
 
 @dataclass
@@ -73,12 +74,18 @@ def _written(index: int, looked: Looked) -> dict[str, Any]:
 
 
 def _read(data: dict[str, Any]) -> Looked:
-    people = [
-        Landmarks(*(np.array(p[k]) for k in ("pixels", "visibility", "world")), p["score"], Square(**p["square"]))
-        for p in data["people"]
-    ]
+    people = [_person(p) for p in data["people"]]
     hands = [
         tuple(Hand(h["side"], np.array(h["pixels"]), np.array(h["world"]), h["score"]) for h in one)
         for one in data["hands"]
     ]
     return Looked(data["width"], data["height"], people, hands, data["seconds"])
+
+
+def _person(data: dict[str, Any]) -> Landmarks:
+    one, other = (
+        Reading(*(np.array(r[k], np.float32) for k in ("points", "world", "deep", "deeper")), r["score"])
+        for r in data["readings"]
+    )
+    pixels, visibility, world = (np.array(data[k]) for k in ("pixels", "visibility", "world"))
+    return Landmarks(pixels, visibility, world, data["score"], Square(**data["square"]), (one, other))

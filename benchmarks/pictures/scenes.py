@@ -85,7 +85,7 @@ def _picked(split: Split, g: np.random.Generator) -> list[Any]:
     """Entries of the lexicon, each topic in turn."""
     taken: set[str] = set()
     if split.without is not None:
-        taken = {e.name for e in _picked(split.without, np.random.default_rng(split.without.seed))}
+        taken = names_of(split.without)
     by_topic: dict[str, list[Any]] = {}
     for entry in entries():
         if entry.name not in taken:
@@ -93,6 +93,11 @@ def _picked(split: Split, g: np.random.Generator) -> list[Any]:
     topics = sorted(by_topic)
     chosen = [by_topic[topics[i % len(topics)]] for i in range(split.of_source("lexicon"))]
     return [listed.pop(int(g.integers(len(listed)))) for listed in chosen]
+
+
+def names_of(split: Split) -> set[str]:
+    """The entries of the lexicon that a split's poses are of."""
+    return {e.name for e in _picked(split, np.random.default_rng(split.seed))}
 
 
 def _lexicon(split: Split, g: np.random.Generator) -> list[tuple[Tensor, str]]:
@@ -109,7 +114,7 @@ def _vposer(split: Split) -> list[tuple[Tensor, str]]:
     count = split.of_source("VPoser")
     poses = tasks.sample(count=3 * count, seed=split.seed, prior="vposer")
     matrot = torch.stack([p.matrot() for p in poses])
-    return [(m, "sample") for m in matrot[_apart(matrot)][:count]]
+    return [(m, "sample") for m in matrot[apart(matrot)][:count]]
 
 
 def _recombined(split: Split, g: np.random.Generator) -> list[tuple[Tensor, str]]:
@@ -126,7 +131,7 @@ def _recombined(split: Split, g: np.random.Generator) -> list[tuple[Tensor, str]
         natural = embedded_prior("posendf").pull(out[:, 1:]).natural
     out = torch.cat([out[:, :1], limits.clamp(natural)], 1)
     matrot = rot.quat_to_matrot(out)
-    return [(m, "posture") for m in matrot[_apart(matrot)][:count]]
+    return [(m, "posture") for m in matrot[apart(matrot)][:count]]
 
 
 _CAPSULES = {
@@ -139,7 +144,7 @@ _TOUCHING = {("trunk", "left thigh"), ("trunk", "right thigh"), ("trunk", "head"
              ("left thigh", "left shin"), ("right thigh", "right shin")}  # fmt: skip
 
 
-def _apart(matrot: Tensor) -> Tensor:
+def apart(matrot: Tensor) -> Tensor:
     """(N,) bool: no limb is more than 3 cm inside another part."""
     quat = rot.matrot_to_quat(matrot)
     joints = ik.positions(quat, torch.zeros(len(quat), 3))

@@ -106,6 +106,14 @@ def matrot_to_rot6d_rows(matrot: Tensor) -> Tensor:
     return matrot[..., :2].flatten(-2)
 
 
+def project_to_so3(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) -> the nearest rotation (..., 3, 3): of a sum of rotations, their mean."""
+    u, _, vt = torch.linalg.svd(matrix)
+    sign = torch.ones_like(matrix[..., 0])
+    sign[..., 2] = torch.det(u @ vt)
+    return u @ (sign[..., None] * vt)
+
+
 def quat_canonical(quat: Tensor) -> Tensor:
     """The one of q and -q with w >= 0."""
     return torch.where(quat[..., :1] < 0, -quat, quat)

@@ -159,9 +159,8 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 
 def command_line(name: str, args: argparse.Namespace) -> str:
     """The command that made the weights, without the names of somebody's folders."""
-    shown = {k: v for k, v in vars(args).items() if k not in ("data", "out")}
-    settings = " ".join(f"--{k} {v}" for k, v in shown.items())
-    return f"chatpose-server train {name} --data FOLDER --out FOLDER {settings}"
+    said = " ".join(f"--{k} {'FOLDER' if isinstance(v, Path) else v}" for k, v in vars(args).items())
+    return f"chatpose-server train {name} {said}"
 
 
 def options(name: str, description: str, *, steps: int, batch: int) -> argparse.ArgumentParser:

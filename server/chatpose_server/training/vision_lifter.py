@@ -1,15 +1,15 @@
-"""Trains what lifts landmarks: ``chatpose-server train vision_lifter --data FOLDER --observed FILE --out FOLDER``.
+"""Trains what lifts landmarks: ``chatpose-server train vision_lifter --observed FOLDER --out FOLDER``.
 
-Poses of the training trials, with one limb exchanged or slightly turned, on bodies of other proportions, before cameras
-by chance; what BlazePose would see of them is the true landmarks with errors it really made. The errors come limb by
-limb from pictures whose truth is known (``--observed``, made by ``benchmarks/pictures/observed.py`` from rendered
-development pictures) in which that limb lay much alike, so that what it cannot see (depth, hidden limbs, backs) goes
-wrong in the way it goes wrong there. In a third of the views some landmarks are put right, as an artist does.
+Learns from what BlazePose saw of bodies whose truth is known: the npz files that ``benchmarks/pictures/observed.py``
+makes of sketches (and of rendered development pictures, ``--also``). Every picture was read twice, itself and mirrored,
+and is learnt from twice. In a third of the readings some landmarks are put right, as an artist does. L1 on rotations,
+on joints through forward kinematics and on landmarks; then how far off they are, by likelihood.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import sys
 import time
@@ -20,129 +20,323 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import rotations as rot
-from ..skeleton import INDEX
+from ..skeleton import MIRROR as MIRRORED_JOINTS
+from ..skeleton import PARENTS
 from ..vision import fit
-from ..vision.blazepose import AT, MIRROR, NAMES
-from ..vision.camera import DEFAULT_FOCAL
-from ..vision.lift import INPUTS, SIX, Lifter, View, features, numbers
-from .priors_data import DataError, PoseSet, add_noise, fill_unknown, mirror, read_ours, recombine, split_of
+from ..vision.blazepose import AT, MIRROR
+from ..vision.camera import DEFAULT_FOCAL, view_axes
+from ..vision.lift import DEEPER, JOINTS, MARKS, Glimpses, Lifter, LifterShape, Said, mirror_said, written
+from .priors_data import DataError, PoseSet, fill_unknown, read_ours, split_of
 from .priors_run import DATA_NOTICES, command_line, revision, write_card
 
-_BODY: Final = len(NAMES)
-_PARTS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("left_shoulder", ("left_elbow", "left_wrist", "left_pinky", "left_index", "left_thumb")),
-    ("right_shoulder", ("right_elbow", "right_wrist", "right_pinky", "right_index", "right_thumb")),
-    ("left_hip", ("left_knee", "left_ankle", "left_heel", "left_foot_index")),
-    ("right_hip", ("right_knee", "right_ankle", "right_heel", "right_foot_index")),
-)
-"""What errs together: limbs, by the landmark they hang on. All other landmarks are the trunk's part."""
-_TRUNK: Final = tuple(n for n in NAMES if not any(n in members for _, members in _PARTS))
 _DRAGGABLE: Final = ("nose", *(f"{s}_{n}" for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
                                for s in ("left", "right")))  # fmt: skip
-_AT_ONCE: Final = 2000
-_FINE: Final = 0.005  # metres: errors below all count as about this
-_RAYLEIGH, _NORMAL = 0.058, -0.635  # means of the logarithms of errors whose sigma is 1, in a plane and along a line
 _FLIP: Final = torch.tensor([-1.0, 1.0, 1.0])
+_LATE: Final = 0.002  # of the mean of weights is the last step's
+_ROOM: Final = 0.01  # of the picture's longer side: landmarks so far beyond the edge still count as inside
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a training run is made of; all of it goes into the card."""
 
-    views: int = 60_000
-    waves: int = 2000
-    length: float = 0.9  # of a wave's direction: how fast it turns across the inputs
-    ridge: float = 1e-3
-    alike: int = 20  # an error is that of one of so many observed limbs that lay most alike
-    dragged: float = 0.35  # share of views in which landmarks were put right
-    thrown: float = 0.12  # share of bodies that lie or tumble any way
-    heavy: float = 0.25  # share of views from far above or below
+    epochs: int = 14
+    batch: int = 64
+    rate: float = 7e-4
+    decay: float = 0.05
+    forget: float = 0.35  # share of the features that a step does not see
+    dragged: float = 0.35  # share of readings in which landmarks were put right
+    held_out: float = 0.02
     seed: int = 0
 
 
-# -- what was observed -------------------------------------------------------------------------------------------------
+# -- readings ----------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Observed:
-    """Errors of N pictures and their mirror images, in the axes of a camera that looks at the hips, metres.
-
-    ``true`` (N, 33, 3) around the hips; ``flat`` (N, 33, 2) error across; ``space`` (N, 33, 3) error of the landmarks
-    in space beside ``scale`` (N,) times the true ones; ``trust`` (N, 33).
+class Readings:
+    """N readings in their own images' frames and the truth. ``matrot`` (N, 22, 3, 3), ``unit`` (N, 33, 2) where
+    landmarks really fall in the square, ``centre`` (N, 33, 2) the middle of the joint that a landmark is named for.
+    ``weight`` (N,): how often each is learnt from.
     """
 
-    true: Tensor
-    flat: Tensor
-    space: Tensor
-    scale: Tensor
-    trust: Tensor
+    seen: Glimpses
+    matrot: Tensor
+    unit: Tensor
+    centre: Tensor
+    weight: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Readings:
+        return Readings(
+            Glimpses(**{f.name: getattr(self.seen, f.name)[rows] for f in fields(Glimpses)}),
+            self.matrot[rows], self.unit[rows], self.centre[rows], self.weight[rows],
+        )  # fmt: skip
+
+    @staticmethod
+    def joined(parts: Sequence[Readings]) -> Readings:
+        """One after the other."""
+        some = {f.name: torch.cat([getattr(p.seen, f.name) for p in parts]) for f in fields(Glimpses)}
+        rest = (torch.cat([getattr(p, n) for p in parts]) for n in ("matrot", "unit", "centre", "weight"))
+        return Readings(Glimpses(**some), *rest)
 
 
-def view_axes(hips: Tensor, focal: Tensor) -> Tensor:
-    """(B, 3, 3): columns are the axes of a camera that looks at pixels ``hips`` (B, 2) from the middle, y down."""
-    forward = torch.stack([hips[:, 0] / focal, -hips[:, 1] / focal, -torch.ones_like(focal)], 1)
-    back = -forward / forward.norm(dim=1, keepdim=True)
-    right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]).expand_as(back), back)
-    right = right / right.norm(dim=1, keepdim=True)
-    return torch.stack([right, torch.linalg.cross(back, right), back], 2)
-
-
-def tangents(pixels: Tensor, focal: Tensor, axes: Tensor) -> Tensor:
-    """(B, K, 2) pixels from the middle, y down -> tangents of angles right and up in those axes."""
-    ray = torch.cat([pixels * torch.tensor([1.0, -1.0]) / focal[:, None, None], -torch.ones(*pixels.shape[:2], 1)], 2)
-    turned = ray @ axes
-    return turned[..., :2] / -turned[..., 2:].clamp(max=-0.1)
-
-
-def read_observed(path: Path) -> Observed:
-    """From ``benchmarks/pictures/observed.py``'s npz. Raises DataError."""
+def read_observed(path: Path, weight: float = 1.0) -> Readings:
+    """From a file of ``benchmarks/pictures/observed.py``: 2 N readings, the plain ones first. Raises DataError."""
     try:
         with np.load(path, allow_pickle=False) as data:
-            d = {k: torch.from_numpy(data[k]).float() for k in data.files}
-    except (OSError, ValueError) as error:
+            d: dict[str, NDArray[np.float32]] = {k: data[k] for k in data.files}
+        square, focal, size = (torch.from_numpy(d[k]).float() for k in ("square", "focal", "size"))
+        joints, matrot = torch.from_numpy(d["joints"]).float(), torch.from_numpy(d["matrot"]).float()
+        points, world = torch.from_numpy(d["points"]).float(), torch.from_numpy(d["world"]).float()
+        deep, deeper = torch.from_numpy(d["deep"]), torch.from_numpy(d["deeper"])
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"'{path.name}' is no file of observed landmarks: make one with pictures/observed.py."
         ) from error
-    joints, places = fit.sites()
-    marks = d["joints"][:, joints] + (d["turn"][:, joints] @ places[..., None]).squeeze(-1)
-    marks = marks[:, :_BODY]
-    depth = -marks[..., 2:].clamp(max=-0.1)
-    pixels = marks[..., :2] * torch.tensor([1.0, -1.0]) / depth * d["focal"][:, None, None]
-    seen = d["pixels"] - d["size"][:, None] / 2
-    axes = view_axes(pixels[:, 23:25].mean(1), d["focal"])
-    hips = marks[:, 23:25].mean(1, keepdim=True)
-    true = (marks - hips) @ axes
-    far = (hips * axes[:, None, :, 2]).sum(-1, keepdim=True).abs()
-    flat = (tangents(seen, d["focal"], axes) - tangents(pixels, d["focal"], axes)) * (far - true[..., 2:])
-    scale = (d["world"] * true).sum((1, 2)) / (true * true).sum((1, 2))
-    scale = scale.clamp(0.6, 1.5)
-    inside = ((seen.abs() - d["size"][:, None] / 2) / (0.01 * d["size"].amax(1))[:, None, None]).amax(-1)
-    trust = (d["visibility"] * (1 - inside.clamp(0, 1))).clamp(min=fit.UNSEEN)
-    one = Observed(true, flat, d["world"] - scale[:, None, None] * true, scale, trust)
-    at = list(MIRROR)
-    return Observed(
-        torch.cat([true, true[:, at] * _FLIP]), torch.cat([flat, flat[:, at] * _FLIP[:2]]),
-        torch.cat([one.space, one.space[:, at] * _FLIP]), scale.repeat(2), torch.cat([trust, trust[:, at]]),
+    middle = size / 2
+    axes = view_axes(square[:, :2] - middle, focal)
+    c, s = square[:, 3].cos(), square[:, 3].sin()
+    zero, one = torch.zeros_like(c), torch.ones_like(c)
+    axes = axes @ torch.stack([c, s, zero, -s, c, zero, zero, zero, one], 1).view(-1, 3, 3)
+    turns = [matrot[:, 0]]
+    for j in range(1, JOINTS):
+        turns.append(turns[PARENTS[j]] @ matrot[:, j])
+    carriers, beside = fit.sites()
+    marks = joints[:, carriers] + (torch.stack(turns, 1)[:, carriers] @ beside[..., None]).squeeze(-1)
+    named = joints[:, carriers[:MARKS]]
+    named[:, 0] = marks[:, 0]  # the nose is no joint
+
+    def in_square(at: Tensor) -> Tensor:
+        flat = at[..., :2] * torch.tensor([1.0, -1.0]) / -at[..., 2:].clamp(max=-0.1) * focal[:, None, None]
+        off = flat + middle[:, None] - square[:, None, :2]
+        u = off[..., 0] * c[:, None] + off[..., 1] * s[:, None]
+        v = -off[..., 0] * s[:, None] + off[..., 1] * c[:, None]
+        return torch.stack([u, v], -1) / square[:, 2, None, None] + 0.5
+
+    unit, centre = in_square(marks[:, :MARKS]), in_square(named)
+    matrot = matrot.clone()
+    matrot[:, 0] = axes.transpose(1, 2) @ matrot[:, 0]
+    # what the network is told of the picture's edges: where it saw landmarks itself
+    at, twin = list(MIRROR), torch.diag(_FLIP)
+    own = points[:, 0, :, :2] - 0.5
+    x = own[..., 0] * c[:, None] - own[..., 1] * s[:, None]
+    y = own[..., 0] * s[:, None] + own[..., 1] * c[:, None]
+    pixels = torch.stack([x, y], -1) * square[:, 2, None, None] + square[:, None, :2]
+    beyond = torch.maximum(-pixels, pixels - size[:, None]).amax(-1) / (_ROOM * size.amax(1))[:, None]
+    inside = 1 - beyond.clamp(0, 1)
+    guess = torch.where(torch.arange(len(focal)) % 5 == 0, focal, DEFAULT_FOCAL * size.amax(1))
+    lens = torch.log(square[:, 2] / guess)
+    seen = Glimpses(
+        torch.cat([points[:, 0], points[:, 1]]), torch.cat([world[:, 0], world[:, 1]]),
+        torch.cat([deep[:, 0], deep[:, 1]]), torch.cat([deeper[:, 0], deeper[:, 1]]).view(-1, *DEEPER),
+        torch.cat([inside, inside[:, at]]), torch.zeros(2 * len(focal), MARKS), torch.cat([lens, lens]),
+    )  # fmt: skip
+    other = twin @ matrot[:, list(MIRRORED_JOINTS[:JOINTS])] @ twin
+    return Readings(
+        seen, torch.cat([matrot, other]), torch.cat([unit, _swapped(unit)]), torch.cat([centre, _swapped(centre)]),
+        torch.full((2 * len(focal),), weight),
     )  # fmt: skip
 
 
-# -- views by chance ---------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Views:
-    """``x`` (N, inputs) what the network takes; the truth in the axes of the view: ``matrot`` (N, 22, 3, 3) and
-    ``places`` (N, 33, 3), around the hips, of a body of our size if not of our proportions.
+def _swapped(unit: Tensor) -> Tensor:
+    """Landmarks in a square (N, 33, 2) -> in its mirror image."""
+    return torch.stack([1 - unit[..., 0], unit[..., 1]], -1)[:, list(MIRROR)]
+
+
+def drag(batch: Readings, share: float, g: torch.Generator) -> Readings:
+    """In a share of the readings one to four landmarks are put on the middle of their joints, mostly those that were
+    furthest off and lie in the picture, and what hangs on them goes along.
     """
+    count = len(batch.matrot)
+    at = torch.tensor([AT[n] for n in _DRAGGABLE])
+    points = batch.seen.points.clone()
+    off = (batch.centre - points[..., :2])[:, at].norm(dim=2) * torch.exp(torch.randn(count, len(at), generator=g) / 2)
+    off = off * ((batch.centre[:, at] - 0.5).abs().amax(2) < 0.6)
+    rank = off.argsort(1, descending=True).argsort(1)
+    many = torch.randint(1, 5, (count, 1), generator=g) * (torch.rand(count, 1, generator=g) < share)
+    chosen = (rank < many) & (off > 0)
+    firm = torch.zeros(count, MARKS)
+    firm[:, at] = chosen.float()
+    by = (batch.centre - points[..., :2]) * firm[..., None]
+    for name in _DRAGGABLE[1:]:
+        side, part = name.split("_")
+        for follower in fit.FOLLOWERS.get(part, ()):
+            by[:, AT[f"{side}_{follower}"]] = by[:, AT[name]]
+    points[..., :2] += by
+    seen = Glimpses(
+        points, batch.seen.world, batch.seen.deep, batch.seen.deeper, torch.maximum(batch.seen.inside, firm), firm,
+        batch.seen.lens,
+    )  # fmt: skip
+    return Readings(seen, batch.matrot, batch.unit, batch.centre, batch.weight)
 
-    x: Tensor
-    matrot: Tensor
-    places: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Views:
-        return Views(self.x[rows], self.matrot[rows], self.places[rows])
+# -- training ----------------------------------------------------------------------------------------------------------
+def _places(matrot: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints (B, 22, 3) and landmarks (B, 33, 3) of our body, both around the hips."""
+    state = fit.kinematics_of(matrot, torch.zeros(len(matrot), 4))
+    hips = state.points[:, 23:25].mean(1, keepdim=True)
+    return state.joints - state.joints[:, :1], state.points[:, :MARKS] - hips
 
 
+def loss_of(said: Said, batch: Readings) -> Tensor:
+    """Mean over readings of all that is learnt."""
+    with torch.no_grad():
+        joints, marks = _places(batch.matrot)
+    own, _ = _places(said.matrot)
+    apart = (said.matrot - batch.matrot).abs().mean((2, 3))
+    turns = apart.mean(1) + 0.5 * apart[:, 0]
+    along = (own - joints).norm(dim=-1).mean(1)
+    away = said.places - marks
+    apart = said.unit - batch.unit
+    near = ((batch.unit - 0.5).abs().amax(2) < 1.0).float()
+    places, unit = away.norm(dim=-1).mean(1), (apart.norm(dim=-1) * near).mean(1)
+    error = torch.stack([
+        away[..., :2].norm(dim=-1) / math.sqrt(2), away[..., 2].abs(), apart.norm(dim=-1) / math.sqrt(2),
+    ], -1).detach() + 0.004  # fmt: skip
+    sure = said.log_sigma + error * torch.exp(-said.log_sigma)
+    sure = (sure * torch.stack([torch.ones_like(near), torch.ones_like(near), near], -1)).mean((1, 2))
+    return turns + 4 * along + 3 * places + 3 * unit + 0.05 * sure
+
+
+def errors_of(model: Lifter, held: Readings) -> dict[str, float]:
+    """Of pictures (plain readings, then mirrored ones), both readings joined as ``lift`` joins them."""
+    with torch.no_grad():
+        said: Said = model(_floats(held.seen))
+    half = len(held.matrot) // 2
+    twin = mirror_said(Said(said.matrot[half:], said.places[half:], said.unit[half:], said.log_sigma[half:]))
+    matrot = rot.project_to_so3(said.matrot[:half] + twin.matrot)
+    truth = held.matrot[:half]
+    joints, marks = _places(truth)
+    own, _ = _places(matrot)
+    sigma = ((said.log_sigma[:half] + twin.log_sigma) / 2).exp()
+    places = (said.places[:half] + twin.places) / 2
+    unit = (said.unit[:half] + twin.unit) / 2
+    read = held.seen.points[:half, :, :2]
+    turned = rot.geodesic_angle(matrot, truth).rad2deg()
+    return {
+        "pa_mpjpe_mm": round(1000 * float(_aligned(own, joints).mean()), 1),
+        "mpjpe_mm": round(1000 * float((own - joints).norm(dim=-1).mean()), 1),
+        "places_mm": round(1000 * float((places - marks).norm(dim=-1).mean()), 1),
+        "depth_mm": round(1000 * float((places - marks)[..., 2].abs().mean()), 1),
+        "sigma_depth_mm": round(1000 * float(sigma[..., 1].mean()), 1),
+        "unit_percent": round(100 * float((unit - held.unit[:half]).norm(dim=-1).median()), 2),
+        "read_percent": round(100 * float((read - held.unit[:half]).norm(dim=-1).median()), 2),
+        "pelvis_deg": round(float(turned[:, 0].mean()), 1), "joints_deg": round(float(turned[:, 1:].mean()), 1),
+    }  # fmt: skip
+
+
+def _aligned(points: Tensor, to: Tensor) -> Tensor:
+    """(N,) mean distance of points (N, K, 3) to others after Procrustes with scale."""
+    a, b = points - points.mean(1, keepdim=True), to - to.mean(1, keepdim=True)
+    u, s, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
+    sign = torch.ones_like(s)
+    sign[:, 2] = torch.det(u @ vt).sign()
+    turn = u @ torch.diag_embed(sign) @ vt
+    scale = (s * sign).sum(1) / (a * a).sum((1, 2))
+    return (a @ turn * scale[:, None, None] - b).norm(dim=-1).mean(1)
+
+
+def _floats(seen: Glimpses) -> Glimpses:
+    return Glimpses(**{f.name: getattr(seen, f.name).float() for f in fields(Glimpses)})
+
+
+def train(data: Readings, held: Readings, settings: Settings, shape: LifterShape) -> Lifter:
+    """AdamW with one cycle of the rate; the mean of late weights is kept."""
+    g = torch.Generator().manual_seed(settings.seed)
+    torch.manual_seed(settings.seed)
+    model = Lifter(shape)
+    plain = data.seen.plain()
+    model.mean.copy_(plain.mean(0))
+    model.spread.copy_(plain.std(0).clamp(min=0.02))
+    for last in model.end.parameters():
+        last.data.mul_(0.1)
+    steps = settings.epochs * (len(data.matrot) // settings.batch)
+    optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=settings.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps, pct_start=0.1)
+    mean = copy.deepcopy(model).eval()
+    total = 0.0
+    for step in range(steps):
+        rows = torch.multinomial(data.weight, settings.batch, replacement=True, generator=g)
+        batch = drag(data[rows], settings.dragged, g)
+        model.train()
+        loss = loss_of(model(_floats(batch.seen), settings.forget), batch)
+        loss = loss.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            for kept, new in zip(mean.parameters(), model.parameters(), strict=True):
+                kept.lerp_(new, max(_LATE, 10 / (step + 10)))
+        total += loss.item()
+        if step % 400 == 399:
+            print(f"{step + 1}/{steps}: {total / 400:.4f} {errors_of(mean, held)}", flush=True)  # noqa: T201
+            total = 0.0
+    return mean
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+def read_folder(folder: Path, settings: Settings) -> tuple[Readings, Readings, int]:
+    """What is learnt from and what is held out: whole files' last pictures, with both their readings."""
+    parts: list[Readings] = []
+    held: list[Readings] = []
+    pictures = 0
+    for path in sorted(folder.glob("*.npz")):
+        one = read_observed(path)
+        half = len(one.matrot) // 2
+        pictures += half
+        keep = half - round(settings.held_out * half)
+        rows = torch.arange(2 * half)
+        last = rows % half >= keep
+        parts.append(one[rows[~last]])
+        held.append(one[rows[last]])
+    if not parts:
+        raise DataError(f"'{folder.name}' holds no npz files: make some with pictures/observed.py.")
+    plain = Readings.joined([h[torch.arange(len(h.matrot) // 2)] for h in held])
+    twins = Readings.joined([h[torch.arange(len(h.matrot) // 2, len(h.matrot))] for h in held])
+    return Readings.joined(parts), Readings.joined([plain, twins]), pictures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. 2 for a mistake in the data, in one line."""
+    parser = argparse.ArgumentParser(
+        prog="chatpose-server train vision_lifter", description="Train what lifts landmarks."
+    )
+    parser.add_argument("--observed", type=Path, required=True, help="folder of benchmarks/pictures/observed.py's npz")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=Settings.epochs)
+    parser.add_argument("--batch", type=int, default=Settings.batch)
+    parser.add_argument("--hidden", type=int, default=LifterShape.hidden)
+    parser.add_argument("--blocks", type=int, default=LifterShape.blocks)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    settings = Settings(epochs=args.epochs, batch=args.batch, seed=args.seed)
+    shape = LifterShape(hidden=args.hidden, blocks=args.blocks)
+    started = time.process_time()
+    try:
+        data, held, pictures = read_folder(args.observed, settings)
+    except (DataError, OSError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 2
+    model = train(data, held, settings, shape)
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / "lifter.safetensors"
+    save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, path, metadata=written(shape))
+    write_card(path.with_suffix(".json"), {
+        "name": "chatpose-lifter", "command": command_line("vision_lifter", args),
+        "settings": asdict(settings), "shape": asdict(shape), "revision": revision(),
+        "cpu_seconds": round(time.process_time() - started),
+        "parameters": sum(v.numel() for v in model.state_dict().values()), "pictures": pictures,
+        "held_out": errors_of(model, held), "data": list(DATA_NOTICES),
+    })  # fmt: skip
+    return 0
+
+
+# -- poses for sketches ------------------------------------------------------------------------------------------------
 def read_poses(folder: Path, which: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Of our npz files' poses of a split: ``quat`` (N, 21, 4), pelvis (N, 4) and how often each should be drawn."""
     generator = torch.Generator().manual_seed(seed)
@@ -173,215 +367,6 @@ def spread_out(quat: Tensor, root: Tensor, seed: int, clusters: int = 1200) -> T
     from .pose_data import density_weights
 
     return density_weights(rot.quat_to_matrot(torch.cat([root[:, None], quat], 1)), clusters, seed)
-
-
-def _uniform(count: int, low: float, high: float, g: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=g) * (high - low) + low
-
-
-def _about(axis: int, angle: Tensor) -> Tensor:
-    vec = torch.zeros(len(angle), 3)
-    vec[:, axis] = angle
-    return rot.rotvec_to_quat(vec)
-
-
-def views(quat: Tensor, root: Tensor, weight: Tensor, seen: Observed, settings: Settings, g: torch.Generator) -> Views:
-    """A batch of poses drawn by ``weight``, each before a camera by chance."""
-    count = _AT_ONCE
-    pick = torch.multinomial(weight, count, replacement=True, generator=g)
-    body, pelvis = quat[pick], root[pick]
-    changed = torch.rand(count, generator=g) < 0.4
-    body = torch.where(changed[:, None, None], recombine(body, g), body)
-    body = add_noise(body, torch.rand(count, 1, 1, generator=g) * 0.12, g)
-    flip = torch.rand(count, generator=g) < 0.5
-    body = torch.where(flip[:, None, None], mirror(body), body)
-    pelvis = torch.where(flip[:, None], rot.mirror_quat(pelvis), pelvis)
-    thrown = torch.nn.functional.normalize(torch.randn(count, 4, generator=g), dim=1)
-    pelvis = torch.where((torch.rand(count, generator=g) < settings.thrown)[:, None], thrown, pelvis)
-    steep = torch.rand(count, generator=g) < settings.heavy
-    pitch = torch.where(steep, _uniform(count, -65, 50, g), _uniform(count, -32, 32, g)).deg2rad()
-    around = rot.quat_multiply(_about(0, pitch), _about(1, _uniform(count, -math.pi, math.pi, g)))
-    turn = rot.quat_multiply(_about(2, (torch.randn(count, generator=g) * 4).deg2rad()), around)
-    full = torch.cat([rot.quat_multiply(turn, pelvis)[:, None], body], 1)
-    lengths = torch.randn(count, 4, generator=g) * 0.07
-    state = fit.kinematics(full, lengths)
-    size = torch.exp(torch.randn(count, 1, 1, generator=g) * 0.08)
-    marks, joints = state.points[:, :_BODY] * size, state.joints * size
-    # the camera: a lens, a distance at which the body fills the picture, and where in the picture it stands
-    half = torch.exp(_uniform(count, math.log(math.tan(math.radians(10))), math.log(math.tan(math.radians(43))), g))
-    reach = (marks.amax(1) - marks.amin(1))[:, :2].amax(1) / 2
-    far = reach / (half * _uniform(count, 0.6, 1.0, g)) + marks[..., 2].amax(1)
-    off = torch.stack([_uniform(count, -0.4, 0.4, g), _uniform(count, -0.4, 0.4, g)], 1) * (half * far)[:, None]
-    middle = (marks.amax(1) + marks.amin(1))[:, :2] / 2
-    place = torch.cat([0.6 * off - middle, -far[:, None]], 1)[:, None]
-    focal = 0.5 / half  # of a picture whose longer side is 1
-    own = marks + place
-    pixels = own[..., :2] * torch.tensor([1.0, -1.0]) / -own[..., 2:].clamp(max=-0.1) * focal[:, None, None]
-    axes = view_axes(pixels[:, 23:25].mean(1), focal)
-    true = (marks - marks[:, 23:25].mean(1, keepdim=True)) @ axes
-    flat, space, trust = _erring(true, seen, settings, g)
-    depth = -(own[..., 2:]).clamp(max=-0.1)
-    error = torch.cat([flat, torch.zeros(count, _BODY, 1)], 2) @ axes.transpose(1, 2)
-    seen_px = pixels + error[..., :2] * torch.tensor([1.0, -1.0]) / depth * focal[:, None, None]
-    centres = joints + place
-    firm, seen_px, space = _dragged(seen_px, pixels, centres, focal, flat, space, settings, g)
-    trust = torch.where(firm > 0, torch.ones_like(trust), trust)
-    # the lens is known at times, else guessed; the fit does the same
-    guessed = torch.where(torch.rand(count, generator=g) < 0.2, focal, torch.full_like(focal, DEFAULT_FOCAL))
-    axes = view_axes(seen_px[:, 23:25].mean(1), guessed)
-    x = numbers(View(tangents(seen_px, guessed, axes), space, trust, firm))
-    matrot = rot.quat_to_matrot(full)
-    matrot[:, 0] = axes.transpose(1, 2) @ matrot[:, 0]
-    return Views(x, matrot, ((marks - marks[:, 23:25].mean(1, keepdim=True)) / size) @ axes)
-
-
-def _erring(true: Tensor, seen: Observed, settings: Settings, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """What is seen of landmarks (B, 33, 3): error across (B, 33, 2), places in space (B, 33, 3), trust (B, 33)."""
-    count = len(true)
-    flat, space, trust = torch.zeros(count, _BODY, 2), torch.zeros(count, _BODY, 3), torch.zeros(count, _BODY)
-    core = [AT[n] for n in ("left_shoulder", "right_shoulder", "left_hip", "right_hip", "nose")]
-    parts: list[tuple[list[int], list[int]]] = [(core, [AT[n] for n in _TRUNK])]
-    parts += [([AT[root], *(AT[n] for n in names[:2])], [AT[n] for n in names]) for root, names in _PARTS]
-    frame = (true[:, core] / 0.5, seen.true[:, core] / 0.5)
-    trunk = torch.zeros(count, dtype=torch.long)
-    for k, (by, members) in enumerate(parts):
-        here, there = (t[:, by[1:]] - t[:, by[:1]] for t in (true, seen.true))
-        a = torch.cat([here.flatten(1), 0.35 * (k > 0) * frame[0].flatten(1)], 1)
-        b = torch.cat([there.flatten(1), 0.35 * (k > 0) * frame[1].flatten(1)], 1)
-        near = torch.cdist(a, b).topk(min(settings.alike, len(b)), largest=False).indices
-        chosen = near.gather(1, torch.randint(near.shape[1], (count, 1), generator=g))[:, 0]
-        if k == 0:
-            trunk = chosen
-        size = _uniform(count, 0.7, 1.25, g)[:, None, None]
-        flat[:, members] = seen.flat[chosen][:, members] * size
-        space[:, members] = seen.space[chosen][:, members] * size
-        trust[:, members] = seen.trust[chosen][:, members]
-    flat = flat + torch.randn(count, _BODY, 2, generator=g) * 0.006
-    space = space + torch.randn(count, _BODY, 3, generator=g) * 0.012
-    scale = seen.scale[trunk] * torch.exp(torch.randn(count, generator=g) * 0.03)
-    return flat, scale[:, None, None] * true + space, trust
-
-
-def _dragged(
-    pixels: Tensor, true: Tensor, centres: Tensor, focal: Tensor, flat: Tensor, space: Tensor, settings: Settings,
-    g: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Some landmarks put on the middle of their joints, mostly those that were furthest off, and what hangs on them
-    along: (B, 33) 1 where so, pixels, places in space.
-    """
-    count = len(pixels)
-    at = torch.tensor([AT[n] for n in _DRAGGABLE])
-    off = flat[:, at].norm(dim=2) * torch.exp(torch.randn(count, len(at), generator=g) * 0.5)
-    rank = off.argsort(1, descending=True).argsort(1)
-    many = torch.randint(1, 5, (count, 1), generator=g) * (torch.rand(count, 1, generator=g) < settings.dragged)
-    firm = torch.zeros(count, _BODY)
-    firm[:, at] = (rank < many).float()
-    own = centres[..., :2] * torch.tensor([1.0, -1.0]) / -centres[..., 2:].clamp(max=-0.1) * focal[:, None, None]
-    wanted = true.clone()
-    for name in _DRAGGABLE[1:]:
-        wanted[:, AT[name]] = own[:, INDEX[name]]
-    by = (wanted - pixels) * firm[..., None]
-    for name in _DRAGGABLE:
-        side, _, part = name.partition("_")
-        for follower in fit.FOLLOWERS.get(part, ()):
-            by[:, AT[f"{side}_{follower}"]] += by[:, AT[name]]
-    metre = (-centres[:, :1, 2:]).clamp(min=0.1) / focal[:, None, None]
-    space = space.clone()
-    space[..., :2] += by * torch.tensor([1.0, -1.0]) * metre
-    return firm, pixels + by, space
-
-
-# -- training ----------------------------------------------------------------------------------------------------------
-def train(poses: tuple[Tensor, Tensor, Tensor], seen: Observed, settings: Settings) -> Lifter:
-    """Least squares twice: for the answer, then for the logarithm of what the answer leaves."""
-    g = torch.Generator().manual_seed(settings.seed)
-    made = [views(*poses, seen, settings, g) for _ in range(settings.views // _AT_ONCE)]
-    some = torch.cat([m.x for m in made[:10]])
-    mean, spread = some.mean(0), some.std(0).clamp(min=1e-3)
-    waves = torch.randn(INPUTS, settings.waves, generator=g) * settings.length / math.sqrt(INPUTS)
-    phase = torch.rand(settings.waves, generator=g) * 2 * math.pi
-    size = INPUTS + settings.waves + 1
-    square, to_answer = torch.zeros(size, size), torch.zeros(size, SIX + 3 * _BODY)
-
-    def of(batch: Views) -> Tensor:
-        return features(((batch.x - mean) / spread).clamp(-5, 5), waves, phase)
-
-    for batch in made:
-        h = of(batch)
-        square.addmm_(h.T, h)
-        to_answer.addmm_(h.T, _wanted(batch))
-    square.diagonal().add_(settings.ridge * settings.views)
-    root = torch.linalg.cholesky(square)
-    answer = torch.cholesky_solve(to_answer, root)
-    to_error = torch.zeros(size, 2 * _BODY)
-    for batch in made:
-        h = of(batch)
-        away = (h @ answer - _wanted(batch))[:, SIX:].unflatten(1, (_BODY, 3))
-        across, deep = away[..., :2].norm(dim=-1), away[..., 2].abs()
-        log = torch.stack([(across + _FINE).log() - _RAYLEIGH, (deep + _FINE).log() - _NORMAL], -1)
-        to_error.addmm_(h.T, log.flatten(1))
-    return Lifter(mean, spread, waves, phase, answer, torch.cholesky_solve(to_error, root))
-
-
-def _wanted(views: Views) -> Tensor:
-    """(B, OUTPUTS): rotations as ``rot6d_rows``, then places."""
-    return torch.cat([rot.matrot_to_rot6d_rows(views.matrot).flatten(1), views.places.flatten(1)], 1)
-
-
-def check(model: Lifter, poses: tuple[Tensor, Tensor, Tensor], seen: Observed, settings: Settings) -> dict[str, float]:
-    """On views of poses and of errors that were not trained on: millimetres and degrees."""
-    g = torch.Generator().manual_seed(settings.seed + 1)
-    made = views(*poses, seen, settings, g)
-    h = model.features(made.x)
-    six, at = (h @ model.answer).split([SIX, 3 * _BODY], 1)
-    sigma = (h @ model.error).exp().unflatten(1, (_BODY, 2))
-    away = (at.unflatten(1, (_BODY, 3)) - made.places).abs()
-    turns = rot.geodesic_angle(rot.rot6d_rows_to_matrot(six.unflatten(1, (-1, 6))), made.matrot).rad2deg()
-    return {
-        "places_mm": round(1000 * float(away.norm(dim=-1).mean()), 1),
-        "depth_mm": round(1000 * float(away[..., 2].mean()), 1),
-        "sigma_depth_mm": round(1000 * float(sigma[..., 1].mean()), 1),
-        "pelvis_deg": round(float(turns[:, 0].mean()), 1), "joints_deg": round(float(turns[:, 1:].mean()), 1),
-    }  # fmt: skip
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. 2 for a mistake in the data, in one line."""
-    parser = argparse.ArgumentParser(
-        prog="chatpose-server train vision_lifter", description="Train what lifts landmarks."
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of poses in our layout")
-    parser.add_argument("--observed", type=Path, required=True, help="npz made by benchmarks/pictures/observed.py")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--views", type=int, default=Settings.views)
-    parser.add_argument("--waves", type=int, default=Settings.waves)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
-    settings = Settings(views=args.views, waves=args.waves, seed=args.seed)
-    started = time.process_time()
-    try:
-        seen = read_observed(args.observed)
-        train_poses, test_poses = (weighted(args.data, which, args.seed) for which in ("train", "test"))
-    except (DataError, OSError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
-    model = train(train_poses, seen, settings)
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / "lifter.safetensors"
-    save_file({f.name: getattr(model, f.name).half().contiguous() for f in fields(model)}, path)
-    write_card(path.with_suffix(".json"), {
-        "name": "chatpose-lifter", "command": f"{_command(args)} --observed FILE",
-        "settings": asdict(settings), "revision": revision(), "cpu_seconds": round(time.process_time() - started),
-        "parameters": sum(getattr(model, f.name).numel() for f in fields(model)),
-        "poses": {"train": len(train_poses[0]), "test": len(test_poses[0])}, "pictures": len(seen.true) // 2,
-        "test": check(model, test_poses, seen, settings), "data": list(DATA_NOTICES),
-    })  # fmt: skip
-    return 0
-
-
-def _command(args: argparse.Namespace) -> str:
-    shown = argparse.Namespace(**{k: v for k, v in vars(args).items() if k != "observed"})
-    return command_line("vision_lifter", shown)
 
 
 def weighted(folder: Path, which: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from .crops import Points, Pyramid, Square
 from .networks import Floats, load
 
+Box = tuple[float, float, float, float]
 NAMES: Final[tuple[str, ...]] = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
     "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
@@ -50,11 +51,31 @@ _LIKELY: Final = 0.03
 _SEEN: Final = 0.33  # mean visibility; a head and shoulders have 0.4
 _WIDE: Final = 1.4  # of the picture's longer side: a second try sees people smaller
 _ANYHOW: Final = 1.1
+_WELL_SEEN: Final = 0.65  # score of people who are seen the right way round
+_BETTER: Final = 0.1
+_TURNED_SURE: Final = 0.5
+_SAME_PLACE: Final = 0.4
 _BELL: Final = np.array([0.06, 0.24, 0.40, 0.24, 0.06])
 _NEAR: Final = 0.12  # of the side, between the centres of two squares around one person
 _SAME_PERSON: Final = 0.12  # mean distance of two skeletons, as a share of their size, below which they are one
 _ROOM: Final = 1.25  # the square is this much larger than the person's reach
 MAX_PEOPLE: Final = 12
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one run of the landmark network said of a square, or of its mirror image, in that image's own frame.
+
+    ``points`` (33, 5): places in 0..1 of the square, depth on the same scale, visible and in the picture, both 0..1;
+    ``world`` (33, 3) metres, x right, y down, z away; ``deep`` (1152,) what it knew before it said so, and ``deeper``
+    (16 * 288,) before that, of each of 4 x 4 parts of the square.
+    """
+
+    points: Floats
+    world: Floats
+    deep: Floats
+    deeper: Floats
+    score: float
 
 
 @dataclass(frozen=True)
@@ -69,9 +90,10 @@ class Landmarks:
     world: Points
     score: float
     square: Square
+    readings: tuple[Reading, Reading]
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Box:
         """Left, top, right, bottom around what is seen, with room for flesh."""
         seen = self.pixels[self.visibility > 0.3] if (self.visibility > 0.3).sum() >= 4 else self.pixels
         low, high = seen.min(0), seen.max(0)
@@ -86,8 +108,8 @@ def find_people(picture: Pyramid) -> list[Landmarks]:
         people = _look_at_all(picture, _detect(picture, _SMALL_PART))
     if not people:  # drawings, and heads that cannot be made out
         people = _look_at_all(picture, _detect_in(picture, _whole(picture, _WIDE), blurred=True))
-    if not people:
-        people = _look_anyhow(picture)
+    if max((p.score for p in people), default=0.0) < _WELL_SEEN:
+        people = _or_turned(picture, people)
     return sorted(people, key=lambda p: -p.score * _extent(p, picture))[:MAX_PEOPLE]
 
 
@@ -109,11 +131,27 @@ def _look_at_all(picture: Pyramid, squares: Iterable[Square]) -> list[Landmarks]
     return sure or sorted(likely, key=lambda p: -p.score)[:1]
 
 
-def _look_anyhow(picture: Pyramid) -> list[Landmarks]:
-    """Takes the picture for one of a person, without any detection, and looks again at what was seen of her."""
-    first = look(picture, _whole(picture, _ANYHOW))
-    again = None if first is None else look(picture, _upright(first))
-    return [again] if again is not None and again.score > _SURE else []
+def _or_turned(picture: Pyramid, people: list[Landmarks]) -> list[Landmarks]:
+    """Takes the picture for one of a person who stands, lies on either side or is upside down, without any detection:
+    the detector knows heads above shoulders, and puts a body that is not so the wrong way round. Whoever is seen much
+    better so replaces those who were taken for her.
+    """
+    best: Landmarks | None = None
+    for quarter in range(4):
+        first = look(picture, replace(_whole(picture, _ANYHOW), turn=quarter * math.pi / 2))
+        again = None if first is None else look(picture, _upright(first))
+        best = max(filter(None, (best, first, again)), key=lambda p: p.score, default=None)
+    least = max([_TURNED_SURE, *(p.score + _BETTER for p in people)])
+    if best is None or best.score < least:
+        return people
+    return [best, *(p for p in people if _covered(p.box, best.box) < _SAME_PLACE)]
+
+
+def _covered(box: Box, by: Box) -> float:
+    """The share of a box (left, top, right, bottom) that another covers."""
+    wide = max(0.0, min(box[2], by[2]) - max(box[0], by[0]))
+    high = max(0.0, min(box[3], by[3]) - max(box[1], by[1]))
+    return wide * high / max((box[2] - box[0]) * (box[3] - box[1]), 1e-9)
 
 
 def _whole(picture: Pyramid, room: float) -> Square:
@@ -242,22 +280,36 @@ def _overlap(box: Points, boxes: Points) -> Points:
 def look(picture: Pyramid, square: Square) -> Landmarks | None:
     """The person in this square, or None where there is nobody."""
     one, other = (_read(picture, square, mirrored) for mirrored in (False, True))
-    return None if min(one.score, other.score) < _PRESENT else _averaged(one, other)
+    if min(one.score, other.score) < _PRESENT:
+        return None
+    return _averaged(_placed(one, square, mirrored=False), _placed(other, square, mirrored=True))
 
 
-def _read(picture: Pyramid, square: Square, mirrored: bool) -> Landmarks:
-    """One run of the network. ``mirrored``: it looks at the mirror image, and left and right are swapped back."""
-    flat, score, _, _, world = load("pose_landmark_heavy.tflite")(picture.cut(square, _LANDMARK_SIDE, mirrored))
-    points = flat.reshape(39, 5)[:33].astype(np.float64)  # the last six are for following people in films
-    unit = points[:, :2] / _LANDMARK_SIDE
-    space = world.reshape(39, 3)[:33].astype(np.float64)
+def _read(picture: Pyramid, square: Square, mirrored: bool) -> Reading:
+    """One run of the network. ``mirrored``: it looks at the mirror image."""
+    flat, score, deep, deeper, world = load("pose_landmark_heavy.tflite")(picture.cut(square, _LANDMARK_SIDE, mirrored))
+    points = flat.reshape(39, 5)[:33]  # the last six are for following people in films
+    seen = 1 / (1 + np.exp(-np.clip(points[:, 3:5], -60, 60)))  # visible, and in the picture
+    points = np.concatenate([points[:, :3] / _LANDMARK_SIDE, seen], 1).astype(np.float32)
+    return Reading(points, world.reshape(39, 3)[:33], deep.reshape(-1), deeper.reshape(-1), float(score[0]))
+
+
+def _placed(reading: Reading, square: Square, mirrored: bool) -> Landmarks:
+    """What was read, in the picture. ``mirrored``: left and right are swapped back."""
+    unit, space, seen = (
+        reading.points[:, :2].astype(np.float64),
+        reading.world.astype(np.float64),
+        reading.points[:, 3:],
+    )
     if mirrored:
         unit = np.stack([1 - unit[:, 0], unit[:, 1]], 1)[list(MIRROR)]
         space = (space * (-1, 1, 1))[list(MIRROR)]
-        points = points[list(MIRROR)]
+        seen = seen[list(MIRROR)]
     space[:, :2] = space[:, :2] @ square.axes.T
-    seen = 1 / (1 + np.exp(-np.clip(points[:, 3:5], -60, 60)))  # visible, and in the picture
-    return Landmarks(square.to_picture(unit), seen.prod(1), space * (1, -1, -1), float(score[0]), square)
+    return Landmarks(
+        square.to_picture(unit), seen.prod(1), space * (1, -1, -1), reading.score, square,
+        (reading, reading),
+    )  # fmt: skip
 
 
 def _averaged(one: Landmarks, other: Landmarks) -> Landmarks:
@@ -274,4 +326,5 @@ def _averaged(one: Landmarks, other: Landmarks) -> Landmarks:
         (one.world + other.world) / 2,
         min(one.score, other.score) * math.exp(-((core / _CORE_APART) ** 2)),
         one.square,
+        (one.readings[0], other.readings[0]),
     )

@@ -55,6 +55,15 @@ def project(points_camera: Tensor, focal_px: Tensor, width: int, height: int) ->
     return torch.stack([x, y], -1)
 
 
+def view_axes(at: Tensor, focal: Tensor) -> Tensor:
+    """(B, 3, 3): columns are the axes of a camera that looks at pixels ``at`` (B, 2) from the middle, y down."""
+    forward = torch.stack([at[:, 0] / focal, -at[:, 1] / focal, -torch.ones_like(focal)], 1)
+    back = -forward / forward.norm(dim=1, keepdim=True)
+    right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]).expand_as(back), back)
+    right = right / right.norm(dim=1, keepdim=True)
+    return torch.stack([right, torch.linalg.cross(back, right), back], 2)
+
+
 def focal_from_exif(film_mm: float | None, width: int, height: int) -> float | None:
     """EXIF's focal length in 35 mm terms -> pixels; None where it says nothing that can be true."""
     if film_mm is None or not math.isfinite(film_mm) or not 5 < film_mm < 2000:

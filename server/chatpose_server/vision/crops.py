@@ -34,6 +34,11 @@ class Square:
         """(..., 2) in 0..1 of the square -> pixels of the picture."""
         return (unit - 0.5) * self.side @ self.axes.T + (self.x, self.y)
 
+    def to_unit(self, x: float, y: float) -> tuple[float, float]:
+        """Pixels of the picture -> 0..1 of the square."""
+        u, v = (np.array([x, y]) - (self.x, self.y)) @ self.axes / self.side + 0.5
+        return float(u), float(v)
+
 
 class Pyramid:
     """A picture and its halves, so that a cut-out is never sampled much more coarsely than it was reduced."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -24,8 +24,8 @@ from ..posecodes import limits
 from ..priors.base import Prior
 from ..skeleton import BODY_JOINTS, INDEX, PARENTS, mirror_name
 from .blazepose import AT, NAMES
-from .camera import DEFAULT_FOCAL
-from .lift import Lifted, Lifter, View
+from .camera import DEFAULT_FOCAL, view_axes
+from .lift import Lifted
 
 _COUNT: Final = len(BODY_JOINTS)
 _ITERATIONS: Final = 30
@@ -90,8 +90,7 @@ UNSEEN: Final = 0.06  # what BlazePose guesses of hidden limbs counts this much:
 _ROBUST: Final = 3.0  # sigmas beyond which a landmark is taken for a mistake
 _LIMIT_SIGMA: Final = 4.0  # degrees beyond a joint's range
 _LIFT_LEAST: Final = 0.02  # metres
-_LIFT_TRUST: Final = 1.0
-_LIFT_SHARE: Final = 0.6  # the rest is BlazePose's own word
+_PIXEL_LEAST: Final = 0.25
 _LIFT_SIGMA: Final = 0.5  # radians from the rotations that the lifter says
 _PRIOR_SIGMA: Final = 0.45  # radians from what the prior finds natural
 _PRIOR_EVERY: Final = 3
@@ -104,7 +103,8 @@ _STIFF: Final = {"pelvis": 0.2, "spine": 3.0, "neck": 1.5, "collar": 2.5, "foot"
 @dataclass(frozen=True)
 class Seen:
     """What is known of one person. ``pixels`` (39, 2), ``trust`` (39,) 0..1, ``space`` (39, 3) metres (x right, y up,
-    z towards the viewer), ``space_trust`` (39,), ``width`` and ``height`` of the picture, ``focal_px`` if known.
+    z towards the viewer), ``space_trust`` (39,), ``width`` and ``height`` of the picture, ``centre`` (2,) pixels where
+    the camera that ``space`` and ``lifted`` speak of looks, ``focal_px`` if known.
     """
 
     pixels: Tensor
@@ -113,7 +113,14 @@ class Seen:
     space_trust: Tensor
     width: int
     height: int
+    centre: Tensor
+    lifted: Lifted | None = None
     focal_px: float | None = None
+
+    @property
+    def focal(self) -> float:
+        """What is known of the lens, or thought."""
+        return self.focal_px or DEFAULT_FOCAL * max(self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -279,6 +286,7 @@ class _Problem:
     focal: float
     focal_sigma: float
     ray: Tensor
+    pixels: Tensor  # (39, 2)
     pixel_weight: Tensor  # (39,)
     space: Tensor  # (39, 3) where marks are thought to be, as ``Seen.space``
     space_weight: Tensor  # (39, 3)
@@ -290,22 +298,12 @@ def _loose() -> Tensor:
     return torch.tensor([next((w for k, w in _LOOSE.items() if k in name), 1.0) for name in MARKS])
 
 
-def view_of(seen: Seen, focal: float, ray: Tensor) -> View:
-    """What was seen, as the lifter takes it. ``ray``: see ``_Problem``."""
-    body = slice(0, len(NAMES))
-    off = (seen.pixels[body] - torch.tensor([seen.width / 2, seen.height / 2])) * torch.tensor([1.0, -1.0]) / focal
-    turned = torch.cat([off, -torch.ones(len(off), 1)], 1) @ ray
-    flat = turned[:, :2] / -turned[:, 2:].clamp(max=-0.1)
-    firm = (seen.trust[body] > 1).float()
-    return View(flat[None], seen.space[None, body], seen.trust[None, body].clamp(max=1), firm[None])
-
-
 _OWN_JOINTS: Final = tuple(AT[f"{s}_{n}"] for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
                            for s in ("left", "right"))  # fmt: skip
 """Landmarks that are called as a joint of ours. BlazePose marks them a little beside; who drags one means the joint."""
 
 
-def _problem(seen: Seen, lifter: Lifter | None) -> _Problem:
+def _problem(seen: Seen) -> _Problem:
     sure = seen.pixels[seen.trust > 0.5] if int((seen.trust > 0.5).sum()) > 4 else seen.pixels
     # Shorter people in the picture (crouched, seen from above) are not better seen: size comes from space too.
     body = slice(0, len(NAMES))
@@ -313,14 +311,8 @@ def _problem(seen: Seen, lifter: Lifter | None) -> _Problem:
     spread = (seen.pixels[body] - seen.pixels[body].mean(0)).norm(dim=1).mean()
     size = float(1.7 * spread / flat.clamp(min=0.05))
     size = min(size, 4.0 * float((sure.amax(0) - sure.amin(0)).max()))
-    focal = seen.focal_px or DEFAULT_FOCAL * max(seen.width, seen.height)
-    hips = seen.pixels[23:25].mean(0)
-    x, y = float(hips[0]) - seen.width / 2, seen.height / 2 - float(hips[1])
-    forward = torch.tensor([x / focal, y / focal, -1.0])
-    back = -forward / forward.norm()
-    right = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), back)
-    right = right / right.norm()
-    ray = torch.stack([right, torch.linalg.cross(back, right), back], 1)
+    middle = torch.tensor([seen.width / 2, seen.height / 2])
+    ray = view_axes((seen.centre - middle)[None], torch.tensor([seen.focal]))[0]
     loose = _loose()
     pixel = torch.sqrt((seen.trust * loose).clamp(min=1e-6)) / (_PIXEL_SIGMA * size)
     sigma = torch.tensor([_SPACE_SIGMA, _SPACE_SIGMA, _SPACE_SIGMA_DEPTH])
@@ -330,26 +322,30 @@ def _problem(seen: Seen, lifter: Lifter | None) -> _Problem:
     for k in _OWN_JOINTS:
         if seen.trust[k] > 1:
             places[k] = 0
-    space, turned = seen.space, None
-    if lifter is not None:
-        lifted = lifter.lift(view_of(seen, focal, ray))
-        space, weight = _lifted(seen, lifted, weight, loose)
-        turned = lifted.quat[0].clone()
-        turned[0] = rot.quat_multiply(rot.matrot_to_quat(ray), turned[0])
     focal_sigma = 1e-3 if seen.focal_px else _FOCAL_SIGMA
-    return _Problem(seen, size, focal, focal_sigma, ray, pixel, space, weight, places, turned)
+    plain = _Problem(
+        seen, size, seen.focal, focal_sigma, ray, seen.pixels, pixel, seen.space, weight, places, lifted=None
+    )
+    return plain if seen.lifted is None else _lifted(plain, seen.lifted, loose)
 
 
-def _lifted(seen: Seen, lifted: Lifted, weight: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
-    """Places in space (39, 3) and their weights (39, 3): the lifter's, and of knuckles those that were seen."""
+def _lifted(p: _Problem, lifted: Lifted, loose: Tensor) -> _Problem:
+    """The lifter's word in place of BlazePose's, but for what the artist put and for knuckles."""
     body = len(NAMES)
-    space, weight = seen.space.clone(), weight.clone()
+    seen, loose = p.seen, torch.sqrt(loose[:body])
+    pixels, pixel_weight = p.pixels.clone(), p.pixel_weight.clone()
+    own = torch.arange(len(MARKS)) < body
+    own[:body] &= seen.trust[:body] <= 1
+    pixels[own] = lifted.pixels[own[:body]]
+    pixel_weight[own] = (loose / lifted.pixel_sigma.clamp(min=_PIXEL_LEAST))[own[:body]]
+    space, weight = p.space.clone(), p.space_weight.clone()
     wrists = [AT[f"{name.split('_')[0]}_wrist"] for name in MARKS[body:]]
-    space[body:] += lifted.places[0, wrists] - seen.space[wrists]
-    space[:body] = _LIFT_SHARE * lifted.places[0] + (1 - _LIFT_SHARE) * seen.space[:body]
-    sigma = lifted.sigma[0][:, [0, 0, 1]].clamp(min=_LIFT_LEAST)
-    weight[:body] = _LIFT_TRUST * torch.sqrt(loose[:body])[:, None] / sigma
-    return space, weight
+    space[body:] += lifted.places[wrists] - seen.space[wrists]
+    space[:body] = lifted.places
+    weight[:body] = loose[:, None] / lifted.sigma[:, [0, 0, 1]].clamp(min=_LIFT_LEAST)
+    turned = lifted.quat.clone()
+    turned[0] = rot.quat_multiply(rot.matrot_to_quat(p.ray), turned[0])
+    return replace(p, pixels=pixels, pixel_weight=pixel_weight, space=space, space_weight=weight, lifted=turned)
 
 
 def _robust(residual: Tensor, firm: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -406,7 +402,7 @@ def _linearise(p: _Problem, guess: _Guess, natural: Tensor | None) -> _Linear:
     down = torch.stack([in_moves[..., 0, :], -in_moves[..., 1, :]], -2) * (focal / depth)[..., None, None]
     jac_pixel = down + flat[..., None] * (in_moves[..., 2, :] / depth[..., None])[..., None, :]
     jac_pixel[..., _FOCAL] += flat
-    res_pixel = (flat + middle - p.seen.pixels) * p.pixel_weight[:, None]
+    res_pixel = (flat + middle - p.pixels) * p.pixel_weight[:, None]
     # in space, around the hips, in the axes of a camera that looks at the person
     own = (state.points - state.points[:, 23:25].mean(1, keepdim=True)) @ p.ray
     wanted = torch.exp(scale)[:, None, None] * p.space
@@ -533,8 +529,8 @@ def _begin(p: _Problem) -> _Guess:
         starts.append(p.lifted)
     flat = torch.stack([space[:, 0], -space[:, 1]], 1)
     weight = (p.seen.trust + 1e-3)[:, None]
-    mean_flat, mean_pixel = ((v * weight).sum(0) / weight.sum() for v in (flat, p.seen.pixels))
-    a, c = flat - mean_flat, p.seen.pixels - mean_pixel
+    mean_flat, mean_pixel = ((v * weight).sum(0) / weight.sum() for v in (flat, p.pixels))
+    a, c = flat - mean_flat, p.pixels - mean_pixel
     zoom = ((a * c * weight).sum() / (a * a * weight).sum()).clamp(min=1.0)  # pixels a metre
     depth = p.focal / zoom
     middle = torch.tensor([p.seen.width / 2, p.seen.height / 2])
@@ -545,9 +541,9 @@ def _begin(p: _Problem) -> _Guess:
 
 
 @torch.no_grad()
-def fit(seen: Seen, prior: Prior | None = None, lifter: Lifter | None = None) -> Fitted:
+def fit(seen: Seen, prior: Prior | None = None) -> Fitted:
     """The pose and place whose landmarks fall on those that were seen."""
-    p = _problem(seen, lifter)
+    p = _problem(seen)
     guess = _begin(p)
     b = len(guess.quat)
     natural = None if prior is None else prior.pull(guess.quat[:, 1:]).natural

@@ -18,7 +18,7 @@ from .blazepose import AT, NAMES, Landmarks
 from .camera import Camera
 from .fit import FOLLOWERS, MARKS, UNSEEN, Fitted, Seen, fit
 from .hands import Hand, finger_quats
-from .lift import Lifter, embedded_lifter
+from .lift import Lifter, embedded_lifter, lift
 from .upright import stand
 
 PriorName = Literal["vposer", "posendf"]
@@ -54,9 +54,15 @@ def solve(
     a limb's joint its middle. ``hands``: those of this person that could be read; only their fingers are spoken for.
     ``prior``: which of our priors says what is natural. ``lifter``: what knows how BlazePose errs, or None.
     """
-    seen = seen_of(person, width, height, focal_px, corrections or {}, hands)
+    put = corrections or {}
+    seen = seen_of(person, width, height, focal_px, put, hands)
     with _one_thread():
-        fitted = fit(seen, embedded_prior(prior), lifter())
+        model = lifter()
+        if model is not None:
+            inside = torch.from_numpy(_inside(person.pixels, width, height))
+            lifted = lift(model, person, inside, seen.focal, {AT[name]: xy for name, xy in put.items()})
+            seen = replace(seen, lifted=lifted)
+        fitted = fit(seen, embedded_prior(prior))
     score = float(seen.trust[: len(NAMES)].clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
     pose, camera = stand(fitted, seen, score)
     fingers = {name: quat for hand in hands for name, quat in finger_quats(hand).items()}
@@ -107,7 +113,8 @@ def seen_of(
             k = AT[f"{hand.side}_{finger}"]
             trust[k] = space_trust[k] = UNSEEN
     _correct(person, corrections, pixels, space, trust, space_trust)
-    return Seen(pixels, trust, space, space_trust, width, height, focal_px)
+    centre = torch.tensor([person.square.x, person.square.y])
+    return Seen(pixels, trust, space, space_trust, width, height, centre, focal_px=focal_px)
 
 
 def _correct(

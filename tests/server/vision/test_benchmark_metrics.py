@@ -13,14 +13,14 @@ from chatpose_server.posecodes.starts import BODIES, body_quats
 from chatpose_server.rotations import quat_to_matrot
 from chatpose_server.skeleton import INDEX, MIRROR
 from chatpose_server.vision import Landmarks
+from chatpose_server.vision.blazepose import Reading
 from chatpose_server.vision.crops import Square
 from chatpose_server.vision.hands import Hand
-from PIL import Image
 
 from benchmarks.pictures import looked, scenes, sketched
 from benchmarks.pictures.camera import Camera, framed, turned
-from benchmarks.pictures.looks import MATERIALS
 from benchmarks.pictures.metrics import about_y, aligned, compare, flipped, heading, joints_in_camera, mean_distance
+from benchmarks.pictures.raster import rasterise
 
 POSES = {n: quat_to_matrot(body_quats()[list(BODIES).index(n)]).numpy() for n in ("stand", "all_fours", "side_left")}
 FRONT = turned(0.0, 0.2, 0.0)
@@ -165,7 +165,11 @@ def test_no_pose_of_the_lexicon_is_in_both_splits():
 
 def test_what_was_looked_at_is_read_back_exactly(tmp_path, monkeypatch):
     g = np.random.default_rng(0)
-    person = Landmarks(g.normal(size=(33, 2)), g.random(33), g.normal(size=(33, 3)), 0.8, Square(1, 2, 3, 0.5))
+    said = [g.normal(size=size).astype(np.float32) for size in ((33, 5), (33, 3), (1152,), (4608,))]
+    person = Landmarks(
+        g.normal(size=(33, 2)), g.random(33), g.normal(size=(33, 3)), 0.8, Square(1, 2, 3, 0.5),
+        (Reading(*said, 0.7), Reading(*said, 0.6)),
+    )  # fmt: skip
     hand = Hand("left", g.normal(size=(21, 2)), g.normal(size=(21, 3)), 0.9)
     made = looked.Looked(320, 240, [person], [(hand,)], {"find": 0.5})
     monkeypatch.setattr(looked, "_look", lambda file: made)
@@ -176,17 +180,32 @@ def test_what_was_looked_at_is_read_back_exactly(tmp_path, monkeypatch):
     for name in ("pixels", "visibility", "world"):
         assert np.array_equal(getattr(again.people[0], name), getattr(person, name))
     assert np.array_equal(again.hands[0][0].world, hand.world)
+    for name in ("points", "world", "deep", "deeper"):
+        assert np.array_equal(getattr(again.people[0].readings[1], name), getattr(person.readings[1], name))
 
 
-def test_a_sketch_shows_the_body_where_the_camera_sees_it():
+def test_a_sketch_shows_the_body_where_the_camera_sees_it(tmp_path):
     body = default_body()
     v = body.v_template.numpy() - [0, body.v_template[:, 1].min().item(), 0]
     camera = framed(v, turned(0.3, 0.1, 0.0), (200, 240), math.radians(45), 0.8)
     faces = body.faces.numpy()
-    image = Image.new("RGB", (200, 240), (0, 0, 0))
-    colours = dict.fromkeys(MATERIALS, "ffffff")
-    sketched._fill(image, camera, v, faces, np.zeros(len(faces), int), colours, {"around": 0.0, "height": 0.5})
-    drawn = np.argwhere(np.asarray(image).max(-1) > 0)[:, ::-1]
+    drawn = rasterise(camera.project(v), -camera.seen(v)[:, 2], faces, 200, 240)
+    at = np.stack([drawn.pixel % 200, drawn.pixel // 200], 1)
     flat = camera.project(v)
-    assert np.abs(drawn.min(0) - flat.min(0)).max() < 2
-    assert np.abs(drawn.max(0) - flat.max(0)).max() < 2
+    assert np.abs(at.min(0) - flat.min(0)).max() < 2
+    assert np.abs(at.max(0) - flat.max(0)).max() < 2
+    assert len(np.unique(drawn.pixel)) == len(drawn.pixel)
+    # what is seen of a pixel lies on that pixel, and nothing of the body lies nearer on the same line
+    seen = drawn.of(v, faces)
+    assert np.abs(camera.project(seen) - (at + 0.5)).max() < 0.01
+    assert np.abs(-camera.seen(seen)[:, 2] - drawn.depth).max() < 1e-4
+    nearest = np.full(200 * 240, np.inf)
+    pixel = np.floor(flat).astype(int)
+    np.minimum.at(nearest, pixel[:, 1] * 200 + pixel[:, 0], -camera.seen(v)[:, 2])
+    assert (drawn.depth < nearest[drawn.pixel] + 0.03).mean() > 0.98  # but for pixels on the rim of a limb
+
+
+def test_sketches_hold_no_judged_pose():
+    judged = scenes.names_of(scenes.BENCHMARK) | scenes.names_of(scenes.DEVELOPMENT)
+    assert len(judged) == 165
+    assert not judged & {e.name for e in sketched.free_entries()}

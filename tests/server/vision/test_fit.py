@@ -33,7 +33,7 @@ def seen_of(name, facing_deg=0.0, lengths=(0.0, 0.0, 0.0, 0.0), pitch_deg=0.0):
     pixels = project(points + torch.tensor([0.2, 0.1, -4.0]), torch.tensor(FOCAL), WIDE, HIGH)
     hips = points[[AT["left_hip"], AT["right_hip"]]].mean(0)
     trust = torch.tensor([1.0 if name in NAMES else 0.0 for name in MARKS])
-    return Seen(pixels, trust, points - hips, trust.clone(), WIDE, HIGH, FOCAL), quat
+    return Seen(pixels, trust, points - hips, trust.clone(), WIDE, HIGH, pixels[23:25].mean(0), focal_px=FOCAL), quat
 
 
 def off_mm(found, true):
