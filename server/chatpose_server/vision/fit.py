@@ -330,13 +330,16 @@ def _problem(seen: Seen) -> _Problem:
 
 
 def _lifted(p: _Problem, lifted: Lifted, loose: Tensor) -> _Problem:
-    """The lifter's word in place of BlazePose's, but for what the artist put and for knuckles."""
+    """The lifter's word in place of BlazePose's, but for what the artist put, for knuckles, and for where in the picture
+    what is plainly seen lies: photographs are what BlazePose was made for, and the lifter has seen none.
+    """
     body = len(NAMES)
     seen, loose = p.seen, torch.sqrt(loose[:body])
     pixels, pixel_weight = p.pixels.clone(), p.pixel_weight.clone()
     own = torch.arange(len(MARKS)) < body
     own[:body] &= seen.trust[:body] <= 1
-    pixels[own] = lifted.pixels[own[:body]]
+    guessed = (1 - seen.trust[:body, None]) * (lifted.pixels - seen.pixels[:body])
+    pixels[own] += guessed[own[:body]]
     pixel_weight[own] = (loose / lifted.pixel_sigma.clamp(min=_PIXEL_LEAST))[own[:body]]
     space, weight = p.space.clone(), p.space_weight.clone()
     wrists = [AT[f"{name.split('_')[0]}_wrist"] for name in MARKS[body:]]
