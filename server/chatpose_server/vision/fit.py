@@ -330,8 +330,8 @@ def _problem(seen: Seen) -> _Problem:
 
 
 def _lifted(p: _Problem, lifted: Lifted, loose: Tensor) -> _Problem:
-    """The lifter's word in place of BlazePose's, but for what the artist put, for knuckles, and for where in the picture
-    what is plainly seen lies: photographs are what BlazePose was made for, and the lifter has seen none.
+    """The lifter's word in place of BlazePose's, but for what the artist put, for knuckles and for the pixels of what
+    is plainly seen: photographs are what BlazePose was made for, and the lifter has seen none.
     """
     body = len(NAMES)
     seen, loose = p.seen, torch.sqrt(loose[:body])

@@ -213,15 +213,25 @@ def test_dragging_puts_landmarks_on_joints_and_fingers_along(tmp_path):
     assert torch.equal(still.seen.points, data.seen.points)
 
 
-def test_a_small_training_learns_and_writes_its_card(tmp_path):
+def test_training_learns_what_it_is_shown(tmp_path):
+    data = vision_lifter.read_observed(observed_file(tmp_path / "o.npz", rows=30))
+    settings = vision_lifter.Settings(epochs=40, batch=20, rate=3e-3, forget=0.0, dragged=0.0)
+    shape = LifterShape(hidden=96, blocks=1, near=4)
+    learnt = vision_lifter.errors_of(vision_lifter.train(data, data, settings, shape), data)
+    before = vision_lifter.errors_of(Lifter(shape), data)
+    for name in ("pa_mpjpe_mm", "pelvis_deg", "depth_mm"):
+        assert learnt[name] < 0.5 * before[name]
+
+
+def test_the_command_writes_weights_and_their_card(tmp_path):
     out, seen = tmp_path / "out", tmp_path / "seen"
     seen.mkdir()
-    observed_file(seen / "o.npz", rows=400)
-    args = ["--observed", seen, "--out", out, "--epochs", 8, "--batch", 32, "--hidden", 96, "--blocks", 1]
+    observed_file(seen / "o.npz", rows=100)
+    args = ["--observed", seen, "--out", out, "--epochs", 1, "--batch", 32, "--hidden", 96, "--blocks", 1]
     assert vision_lifter.main([str(a) for a in args]) == 0
     card = json.loads((out / "lifter.json").read_text(encoding="utf-8"))
-    assert card["held_out"]["pelvis_deg"] < 45  # by chance 120
-    assert card["pictures"] == 400
+    assert card["pictures"] == 100
+    assert card["held_out"]["pelvis_deg"] > 0
     assert str(tmp_path) not in json.dumps(card)
     assert read_lifter(str(out / "lifter.safetensors")).shape.hidden == 96
 
