@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filmed
 import pytest
 from scripted import SCRIPTS
 
@@ -86,7 +87,8 @@ def _play(blender: Blender, settings: dict[str, str]) -> chroots.WindowRun:
 @pytest.fixture(scope="session")
 def with_server(blender: Blender, server: server_process.RunningServer) -> Played:
     """The scripts that need the real server, played."""
-    names = ("pose", "drag")
+    names = ("pose", "drag", "film")
+    filmed.draw(blender.out)
     settings = {"CHATPOSE_SCRIPTS": " ".join(names)}
     for name in names:
         settings[f"CHATPOSE_ADDRESS_{name.upper()}"] = server.address

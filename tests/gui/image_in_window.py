@@ -5,6 +5,7 @@ Raises where a step has no effect at all.
 """
 
 import math
+import subprocess
 
 import bpy
 import gui_lib as gui
@@ -30,6 +31,28 @@ def drop(area, x, y):
     yield 0.5
     gui.shot("picture_dropped.png")
     yield from gui.key("P", x, y)  # the menu's Pose from Picture
+
+
+def pixels_of(image):
+    """(N, 3)."""
+    return np.array(image.pixels[:]).reshape(-1, 4)[:, :3]
+
+
+def copied(region, kind, file):
+    """Another program copies something; then the add-on's paste button is pressed."""
+    place = yield from gui.find_button(region, "chatpose.picture_from_clipboard(", beside="chatpose.find_people(")
+    copy = [
+        "xclip",
+        "-selection",
+        "clipboard",
+        "-t",
+        kind,
+        "-i",
+        str(file),
+    ]  # looking for the button has copied its own
+    subprocess.run(copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    yield 0.2
+    yield from gui.click(*place)
 
 
 def drag(start, end):
@@ -134,17 +157,37 @@ def test():
         lambda: bpy.context.scene.chatpose.picture.image.name == "Viewport", "the viewport's picture"
     )
     image = bpy.context.scene.chatpose.picture.image
-    pixels = np.array(image.pixels[:]).reshape(-1, 4)[:, :3]
-    seen["view_size"], seen["view_spread"] = list(image.size), float(pixels.std())
+    seen["view_size"], seen["view_spread"] = list(image.size), float(pixels_of(image).std())
     image.filepath_raw, image.file_format = str(gui.OUT / "viewport.png"), "PNG"
     image.save()
     yield 0.5
     gui.shot("picture_of_viewport.png")
-    bpy.context.window_manager.clipboard = str(gui.OUT / "photo.png")
-    canvas = next(region for region in area.regions if region.type == "WINDOW")
-    with bpy.context.temp_override(window=gui.window(), area=area, region=canvas):
-        bpy.ops.chatpose.picture_from_clipboard("INVOKE_DEFAULT", True)  # looking for its button uses the clipboard
-    seen["pasted"] = bpy.context.scene.chatpose.picture.image.name
+
+    settings, scene = bpy.context.scene.chatpose.picture, bpy.context.scene
+    scene.render.engine = "BLENDER_WORKBENCH"
+    scene.render.resolution_x, scene.render.resolution_y = 240, 320
+    bpy.ops.render.render()
+    yield from press(region, "chatpose.picture_from_render(", beside="chatpose.find_people(")
+    yield from gui.wait_for(lambda: settings.image.name == "Render", "the render's picture")
+    seen["render"] = [*settings.image.size, float(pixels_of(settings.image).std())]
+
+    yield from copied(region, "image/png", gui.OUT / "photo.png")
+    yield from gui.wait_for(lambda: settings.image.name == "Clipboard", "the copied picture")
+    seen["bitmap"] = [*settings.image.size, settings.image.packed_file is not None]
+    yield 0.5
+    gui.shot("picture_pasted.png")
+    yield from press(region, "chatpose.pose_from_picture(")
+    yield from gui.wait_for(lambda: session.current.work is None and raised() < 0.5, "the pose of the copied picture")
+
+    (gui.OUT / "words.txt").write_text("no picture", encoding="utf-8")
+    yield from copied(region, "UTF8_STRING", gui.OUT / "words.txt")
+    yield from gui.wait_for(lambda: session.current.problem, "the reason why nothing was pasted")
+    seen["refused"], seen["kept_image"] = session.current.problem.sentence, settings.image.name
+    gui.shot("nothing_pasted.png")
+    (gui.OUT / "path.txt").write_text(str(gui.OUT / "photo.png"), encoding="utf-8")
+    yield from copied(region, "UTF8_STRING", gui.OUT / "path.txt")
+    yield from gui.wait_for(lambda: settings.image.name != "Clipboard", "the copied file")
+    seen["pasted"] = settings.image.name
     yield 0.3
     yield from press(region, "chatpose.choose_person(person=2")
     yield from gui.wait_for(

@@ -5,9 +5,14 @@ the real server.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import filmed
 from conftest import Blender, Played
 
 from scripts.blender import chroots
+
+FRAMES = len(filmed.RAISED_DEG)
 
 
 def test_blender_accepts_the_zip(blender: Blender) -> None:
@@ -43,4 +48,28 @@ def test_a_hand_is_dragged_and_the_body_follows(with_server: Played) -> None:
     assert seen["long"]["ran"] and seen["long"]["after_esc"] == 0, "Esc while a motion was keyed left keys"
     assert seen["long"]["undone"], "a motion from a file is not one undo step"
     assert seen["objects"] == ["ARMATURE", "MESH"] and not seen["keyed"], "something was left in the scene"
+
+
+def test_numbered_pictures_become_smooth_keys(with_server: Played) -> None:
+    """Esc on the way leaves everything as it was; all keys are one undo step."""
+    seen = with_server.seen("film")["film"]
+    assert seen["first_picture"] == filmed.FIRST, "the first picture is the file's own number"
+    done, count, keys = seen["on_the_way"]
+    assert 1 <= done < FRAMES and count == FRAMES + 1 and keys == 0, "Esc came when nothing was under way"
+    assert seen["after_esc"] == [0, True, "Cancelled; nothing was changed."]
+    assert seen["keys"] == FRAMES and seen["said"] == f"Keyed {FRAMES} frames."
+    left, right = zip(*seen["raised"], strict=True)
+    assert all(b > a + 0.03 for a, b in pairwise(left)), f"the left arm does not rise from frame to frame: {left}"
+    assert left[0] < -0.25 and left[-1] > 0.15, left
+    assert max(right) < -0.25, f"the right arm does not hang: {right}"
+    assert seen["undone"], "the keys are not one undo step"
+
+
+def test_two_people_onto_two_characters(with_server: Played) -> None:
+    seen = with_server.seen("film")["people"]
+    assert seen["people"] == 2
+    (first, second) = seen["posed"]
+    assert first[0] > 0.15 and first[1] < -0.25, f"the left character is not the left person: {first}"
+    assert second[0] < -0.25 and second[1] > 0.15, f"the right character is not the right person: {second}"
+    assert seen["undone"] == seen["before"], "both poses are not one undo step"
     assert with_server.window.status == 0, with_server.window.log

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from conftest import Played
+from scripted import SIZE
 
 
 def test_candidates_with_esc_and_enter(scripted: Played) -> None:
@@ -49,6 +52,11 @@ def test_a_dropped_picture_is_posed_matched_and_corrected(scripted: Played) -> N
     assert abs(seen["kept"] - 0.2) < 0.01 and abs(seen["undone"] - 0.9) < 0.01, "Enter and Ctrl-Z are not one step"
     assert seen["after_esc"] == seen["before_esc"], "Esc did not restore exactly"
     assert seen["view_size"][0] > 200 and seen["view_spread"] > 0.02, "the viewport's picture is empty"
+    assert seen["render"][:2] == [240, 320] and seen["render"][2] > 0.02, "the render's picture is empty"
+    assert seen["bitmap"] == [*SIZE, True], "a copied bitmap is not the picture, kept in the file"
+    photo = (scripted.window.out / "photo.png").read_bytes()
+    assert base64.b64decode(sent[-2]["image"].partition(",")[2]) == photo, "the copied bitmap was not sent as it is"
+    assert "holds no picture" in seen["refused"] and seen["kept_image"] == "Clipboard"
     assert seen["pasted"].startswith("photo.png"), "a copied file's path was not opened"
     assert seen["person"] == 2 and sent[-1]["person"] == 1, "the button of the second person asks for that one"
     assert abs(seen["chosen"] - 0.2) < 0.01
