@@ -416,7 +416,8 @@ network's own rotations before any fit 77 mm, after it 73; trained on 7,600 sket
 word on depth beside the network's, other trust in its landmarks, in its rotations, in the prior: 1 mm either way. Its
 mean over three squares instead of one: 76 for 77 before the fit, at twice the time. Before this network: a ridge on
 landmarks alone 78 mm of 84 on 44 of them. Looking at the whole picture four ways round where nobody is seen well found
-eight of 24 who were lost or taken for the wrong way up. Dragging: told to the network and met by the fit, the three
+eight of 24 who were lost or taken for the wrong way up, and turning round whom the detector puts on her head three
+more and seven people who were not there. Dragging: told to the network and met by the fit, the three
 joints come 30 % nearer, but the other 19 hardly move."""
 SHOWN = "![The first three pictures of each stratum and what was found](../docs/image-to-pose.webp)"
 ABOUT = f"""\

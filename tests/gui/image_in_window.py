@@ -38,19 +38,15 @@ def pixels_of(image):
     return np.array(image.pixels[:]).reshape(-1, 4)[:, :3]
 
 
-def copied(region, kind, file):
-    """Another program copies something; then the add-on's paste button is pressed."""
+def copied(region, file=None, kind="image/png", text=""):
+    """Another program copies a picture, or a text, then the add-on's paste button is pressed. Where events are
+    simulated Blender keeps copied text to itself: what another program copied it would not see.
+    """
     place = yield from gui.find_button(region, "chatpose.picture_from_clipboard(", beside="chatpose.find_people(")
-    copy = [
-        "xclip",
-        "-selection",
-        "clipboard",
-        "-t",
-        kind,
-        "-i",
-        str(file),
-    ]  # looking for the button has copied its own
-    subprocess.run(copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    bpy.context.window_manager.clipboard = text  # looking for the button has copied its own
+    if file is not None:
+        copy = ["xclip", "-selection", "clipboard", "-t", kind, "-i", str(file)]
+        subprocess.run(copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     yield 0.2
     yield from gui.click(*place)
 
@@ -171,7 +167,7 @@ def test():
     yield from gui.wait_for(lambda: settings.image.name == "Render", "the render's picture")
     seen["render"] = [*settings.image.size, float(pixels_of(settings.image).std())]
 
-    yield from copied(region, "image/png", gui.OUT / "photo.png")
+    yield from copied(region, file=gui.OUT / "photo.png")
     yield from gui.wait_for(lambda: settings.image.name == "Clipboard", "the copied picture")
     seen["bitmap"] = [*settings.image.size, settings.image.packed_file is not None]
     yield 0.5
@@ -179,19 +175,22 @@ def test():
     yield from press(region, "chatpose.pose_from_picture(")
     yield from gui.wait_for(lambda: session.current.work is None and raised() < 0.5, "the pose of the copied picture")
 
-    (gui.OUT / "words.txt").write_text("no picture", encoding="utf-8")
-    yield from copied(region, "UTF8_STRING", gui.OUT / "words.txt")
+    words = gui.OUT / "words.txt"
+    words.write_text("no picture", encoding="utf-8")
+    yield from copied(region, file=words, kind="UTF8_STRING", text="no picture")
     yield from gui.wait_for(lambda: session.current.problem, "the reason why nothing was pasted")
     seen["refused"], seen["kept_image"] = session.current.problem.sentence, settings.image.name
     gui.shot("nothing_pasted.png")
-    (gui.OUT / "path.txt").write_text(str(gui.OUT / "photo.png"), encoding="utf-8")
-    yield from copied(region, "UTF8_STRING", gui.OUT / "path.txt")
+    yield from copied(region, text=str(gui.OUT / "photo.png"))
     yield from gui.wait_for(lambda: settings.image.name != "Clipboard", "the copied file")
     seen["pasted"] = settings.image.name
     yield 0.3
+    yield from press(region, "chatpose.pose_from_picture(")
+    of_image = lambda: module("seen").of(settings.image)  # noqa: E731
+    yield from gui.wait_for(lambda: session.current.work is None and of_image(), "the people of the copied file")
     yield from press(region, "chatpose.choose_person(person=2")
     yield from gui.wait_for(
-        lambda: session.current.work is None and raised() < 0.5, "the other person's pose", limit=180
+        lambda: session.current.work is None and settings.person == 2, "the other person's pose", limit=180
     )
     seen["chosen"], seen["person"] = raised(), bpy.context.scene.chatpose.picture.person
     gui.shot("picture_chosen.png")

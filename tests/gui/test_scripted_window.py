@@ -55,7 +55,7 @@ def test_a_dropped_picture_is_posed_matched_and_corrected(scripted: Played) -> N
     assert seen["render"][:2] == [240, 320] and seen["render"][2] > 0.02, "the render's picture is empty"
     assert seen["bitmap"] == [*SIZE, True], "a copied bitmap is not the picture, kept in the file"
     photo = (scripted.window.out / "photo.png").read_bytes()
-    assert base64.b64decode(sent[-2]["image"].partition(",")[2]) == photo, "the copied bitmap was not sent as it is"
+    assert base64.b64decode(sent[-3]["image"].partition(",")[2]) == photo, "the copied bitmap was not sent as it is"
     assert "holds no picture" in seen["refused"] and seen["kept_image"] == "Clipboard"
     assert seen["pasted"].startswith("photo.png"), "a copied file's path was not opened"
     assert seen["person"] == 2 and sent[-1]["person"] == 1, "the button of the second person asks for that one"
