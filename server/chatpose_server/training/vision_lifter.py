@@ -186,8 +186,8 @@ def loss_of(said: Said, batch: Readings) -> Tensor:
     with torch.no_grad():
         joints, marks = _places(batch.matrot)
     own, _ = _places(said.matrot)
-    apart = (said.matrot - batch.matrot).abs().mean((2, 3))
-    turns = apart.mean(1) + 0.5 * apart[:, 0]
+    turned = (said.matrot - batch.matrot).abs().mean((2, 3))
+    turns = turned.mean(1) + 0.5 * turned[:, 0]
     along = (own - joints).norm(dim=-1).mean(1)
     away = said.places - marks
     apart = said.unit - batch.unit

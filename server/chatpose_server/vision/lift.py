@@ -161,15 +161,22 @@ def mirror_said(said: Said) -> Said:
 
 
 def glimpses(
-    readings: Sequence[Reading], inside: Tensor, lens: float, put: Mapping[int, tuple[float, float]]
+    readings: Sequence[Reading],
+    inside: Tensor,
+    lens: float,
+    put: Mapping[int, tuple[float, float]],
+    along: Mapping[int, tuple[float, float]],
 ) -> Glimpses:
-    """A square's reading and its mirror image's. ``inside`` (33,); ``put``: landmark -> place in 0..1 of the square."""
+    """A square's reading and its mirror image's. ``inside`` (33,); ``put``: landmark -> place in 0..1 of the square,
+    and ``along``: of what went along with those.
+    """
     points = torch.stack([torch.from_numpy(r.points) for r in readings]).float()
     firm, within = torch.zeros(2, MARKS), torch.stack([inside, inside[list(MIRROR)]]).float()
-    for k, (u, v) in put.items():
+    for k, (u, v) in {**along, **put}.items():
         for row, at, x in ((0, k, u), (1, MIRROR[k], 1 - u)):
             points[row, at, 0], points[row, at, 1] = x, v
-            firm[row, at] = 1
+            if k in put:
+                firm[row, at] = within[row, at] = 1
     world, deep, deeper = (
         torch.stack([torch.from_numpy(said) for said in both]).float()
         for both in zip(*((r.world, r.deep, r.deeper) for r in readings), strict=True)
@@ -179,12 +186,19 @@ def glimpses(
 
 @torch.no_grad()
 def lift(
-    model: Lifter, person: Landmarks, inside: Tensor, focal: float, put: Mapping[int, tuple[float, float]]
+    model: Lifter,
+    person: Landmarks,
+    inside: Tensor,
+    focal: float,
+    put: Mapping[int, tuple[float, float]],
+    along: Mapping[int, tuple[float, float]],
 ) -> Lifted:
-    """``focal`` pixels; ``put``: landmark -> pixels where it really is. ``inside`` (33,): see ``Glimpses``."""
+    """``focal`` pixels; ``put``: landmark -> pixels where it really is, ``along``: what went along with those.
+    ``inside`` (33,): see ``Glimpses``.
+    """
     square = person.square
-    unit = {k: square.to_unit(*xy) for k, xy in put.items()}
-    said = model(glimpses(person.readings, inside, math.log(square.side / focal), unit))
+    moved, with_it = ({k: square.to_unit(*xy) for k, xy in some.items()} for some in (put, along))
+    said = model(glimpses(person.readings, inside, math.log(square.side / focal), moved, with_it))
     other = mirror_said(Said(said.matrot[1:], said.places[1:], said.unit[1:], said.log_sigma[1:]))
     matrot = rot.project_to_so3(said.matrot[0] + other.matrot[0])
     places, flat, sigma = (

@@ -26,6 +26,7 @@ PriorName = Literal["vposer", "posendf"]
 _SURE: Final = 12.0  # a landmark that the artist put where it is counts as so many that were seen
 _MOVED: Final = 0.12  # metres: moved this far, what the network thought of its depth is mostly forgotten
 _KNOWN: Final = 0.15
+_STILL: Final = 0.01  # pixels
 _GOOD_COST: Final = 0.35  # mean squared sigmas of a fit that is right
 
 
@@ -60,8 +61,10 @@ def solve(
         model = lifter()
         if model is not None:
             inside = torch.from_numpy(_inside(person.pixels, width, height))
-            lifted = lift(model, person, inside, seen.focal, {AT[name]: xy for name, xy in put.items()})
-            seen = replace(seen, lifted=lifted)
+            by_hand = {AT[name]: xy for name, xy in put.items()}
+            moved = (seen.pixels[: len(NAMES)] - torch.from_numpy(person.pixels)).norm(dim=1) > _STILL
+            along = {k: (float(seen.pixels[k, 0]), float(seen.pixels[k, 1])) for k in moved.nonzero()[:, 0].tolist()}
+            seen = replace(seen, lifted=lift(model, person, inside, seen.focal, by_hand, along))
         fitted = fit(seen, embedded_prior(prior))
     score = float(seen.trust[: len(NAMES)].clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
     pose, camera = stand(fitted, seen, score)

@@ -59,8 +59,8 @@ def wild():
 def test_the_mirror_image_gives_the_mirror_pose(wild):
     one, other = reading(0), reading(1)
     square, twin = Square(120.0, 150.0, 200.0, 0.3), Square(280.0, 150.0, 200.0, -0.3)  # in a picture 400 wide
-    a = lift(wild, person((one, other), square), EVERYWHERE, 500.0, {})
-    b = lift(wild, person((other, one), twin), EVERYWHERE, 500.0, {})
+    a = lift(wild, person((one, other), square), EVERYWHERE, 500.0, {}, {})
+    b = lift(wild, person((other, one), twin), EVERYWHERE, 500.0, {}, {})
     at, flip = list(MIRROR), torch.tensor([-1.0, 1.0, 1.0])
     assert torch.allclose(a.places, b.places[at] * flip, atol=1e-5)
     assert torch.allclose(a.pixels[:, 0], 400 - b.pixels[at, 0], atol=1e-3)
@@ -77,7 +77,7 @@ def mirrored(quat):
 
 def test_a_turned_square_turns_the_body_with_it(wild):
     both = (reading(0), reading(1))
-    straight, turned = (lift(wild, person(both, Square(0, 0, 100.0, t)), EVERYWHERE, 500.0, {}) for t in (0.0, 0.5))
+    straight, turned = (lift(wild, person(both, Square(0, 0, 100.0, t)), EVERYWHERE, 500.0, {}, {}) for t in (0.0, 0.5))
     c, s = math.cos(0.5), math.sin(0.5)  # clockwise in the picture
     clockwise = torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
     assert torch.allclose(turned.places, straight.places @ clockwise.T, atol=1e-5)
@@ -88,15 +88,16 @@ def test_a_turned_square_turns_the_body_with_it(wild):
 
 def test_what_was_put_by_hand_is_told_in_both_frames(wild):
     k = AT["left_wrist"]
-    told = glimpses((reading(0), reading(1)), EVERYWHERE, 0.0, {k: (0.3, 0.6)})
+    told = glimpses((reading(0), reading(1)), EVERYWHERE, 0.0, {k: (0.3, 0.6)}, {AT["left_index"]: (0.35, 0.65)})
     assert told.points[0, k, :2].tolist() == pytest.approx([0.3, 0.6])
     assert told.points[1, AT["right_wrist"], :2].tolist() == pytest.approx([0.7, 0.6])
-    assert told.firm.sum() == 2
+    assert told.points[1, AT["right_index"], :2].tolist() == pytest.approx([0.65, 0.65])
+    assert told.firm.sum() == 2  # the finger went along
     square = Square(50.0, 80.0, 200.0, 0.4)
     seen = {}
     wild.register_forward_pre_hook(lambda _, args: seen.update(points=args[0].points))
     put = square.to_picture(np.array([0.3, 0.6]))
-    lift(wild, person((reading(0), reading(1)), square), EVERYWHERE, 500.0, {k: tuple(put)})
+    lift(wild, person((reading(0), reading(1)), square), EVERYWHERE, 500.0, {k: tuple(put)}, {})
     assert seen["points"][0, k, :2].tolist() == pytest.approx([0.3, 0.6], abs=1e-5)
 
 
@@ -113,7 +114,7 @@ def test_a_hidden_arm_is_less_sure():
     for picture in (plain, covered):
         person = look(Pyramid(picture), square)
         assert person is not None
-        sure.append(lift(embedded_lifter(), person, EVERYWHERE, camera.focal_px, {}).sigma)
+        sure.append(lift(embedded_lifter(), person, EVERYWHERE, camera.focal_px, {}, {}).sigma)
     left_arm, right_arm = ([AT[f"{s}_elbow"], AT[f"{s}_wrist"]] for s in ("left", "right"))
     assert float(sure[1][left_arm].mean()) > 1.2 * float(sure[0][left_arm].mean())
     assert float(sure[1][right_arm].mean()) < 1.15 * float(sure[0][right_arm].mean())
