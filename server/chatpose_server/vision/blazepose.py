@@ -305,8 +305,11 @@ def _overlap(box: Points, boxes: Points) -> Points:
 # -- the landmarks -----------------------------------------------------------------------------------------------------
 def look(picture: Pyramid, square: Square) -> Landmarks | None:
     """The person in this square, or None where there is nobody."""
-    one, other = (_read(picture, square, mirrored) for mirrored in (False, True))
-    if min(one.score, other.score) < _PRESENT:
+    one = _read(picture, square, mirrored=False)
+    if one.score < _PRESENT:  # most squares without a person are told by one run
+        return None
+    other = _read(picture, square, mirrored=True)
+    if other.score < _PRESENT:
         return None
     return _averaged(_placed(one, square, mirrored=False), _placed(other, square, mirrored=True))
 
