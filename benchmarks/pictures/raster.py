@@ -24,8 +24,8 @@ class Drawn:
 
 
 def rasterise(flat: np.ndarray, depth: np.ndarray, faces: np.ndarray, width: int, height: int) -> Drawn:
-    """``flat`` (V, 2) pixels, ``depth`` (V,) away from the viewer, > 0; faces (F, 3) that turn their front (counter-
-    clockwise, y down) away, or have a corner nearer than 5 cm, are not drawn.
+    """``flat`` (V, 2) pixels, ``depth`` (V,) away from the viewer, > 0; faces (F, 3) that the
+    viewer does not see counter-clockwise, or that have a corner nearer than 5 cm, are not drawn.
     """
     a, b, c = (flat[faces[:, k]] for k in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])

@@ -21,8 +21,16 @@ from chatpose_server.posecodes.lexicon import Entry, entries
 from chatpose_server.posecodes.refine import solve
 from chatpose_server.priors import limits
 from chatpose_server.skeleton import INDEX
-from chatpose_server.training import vision_lifter
-from chatpose_server.training.priors_data import add_noise, mirror, recombine
+from chatpose_server.training.pose_data import density_weights
+from chatpose_server.training.priors_data import (
+    DataError,
+    add_noise,
+    fill_unknown,
+    mirror,
+    read_ours,
+    recombine,
+    split_of,
+)
 from chatpose_server.vision.blazepose import Landmarks, look
 from chatpose_server.vision.crops import Pyramid, Square
 from PIL import Image, ImageFilter
@@ -41,9 +49,37 @@ _BIAS = 0.035  # metres
 
 
 # -- poses -----------------------------------------------------------------------------------------------------------
+def read_poses(folder: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Of our npz files' training trials: ``quat`` (N, 21, 4), pelvis (N, 4), and how often each is drawn (N,), so that
+    every kind of pose comes as often, however many frames of it there are.
+    """
+    generator = torch.Generator().manual_seed(0)
+    body: list[Tensor] = []
+    root: list[Tensor] = []
+    weight: list[Tensor] = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as data:
+            if "local_rotvec" not in data:
+                continue
+            ok = data["ok"] if "ok" in data else np.ones(len(data["local_rotvec"]), bool)
+            pelvis = rot.rotvec_to_quat(torch.from_numpy(data["local_rotvec"][ok][:, 0].astype(np.float32)))
+        poses = read_ours(path)
+        keep = torch.tensor([i for i, g in enumerate(poses.group) if split_of(g) == "train"], dtype=torch.long)
+        if len(keep):
+            some = poses.take(keep)
+            body.append(fill_unknown(some, generator))
+            root.append(pelvis[keep])
+            weight.append(some.weight)
+    if not body:
+        raise DataError(f"'{folder.name}' holds no npz files with 'local_rotvec'.")
+    quat, pelvis = torch.cat(body), torch.cat(root)
+    spread = density_weights(rot.quat_to_matrot(torch.cat([pelvis[:, None], quat], 1)), 1200, 0)
+    return quat, pelvis, spread * torch.cat(weight)
+
+
 def mocap(data: Path, count: int, seed: int) -> list[Tensor]:
     """(22, 3, 3) each: every kind of pose alike, half of them with limbs exchanged or turned."""
-    quat, root, weight = vision_lifter.weighted(data, "train", 0)
+    quat, root, weight = read_poses(data)
     g = torch.Generator().manual_seed(seed)
     drawn = 2 * count + 10  # some limbs will lie inside others
     pick = torch.multinomial(weight, drawn, replacement=True, generator=g)
@@ -180,7 +216,7 @@ class _Sketch:
         else:
             ahead = -self.camera.rotation[:, 2] * [1, 0, 1]
             ahead /= np.linalg.norm(ahead) + 1e-9
-            away = float((self.ray @ ahead).max()) and drop["wall_behind"] + float((-here) @ ahead) + 1.2
+            away = drop["wall_behind"] + float(-here @ ahead) + 1.2
             forward = self.ray @ ahead
             at = here + self.ray * (away / np.maximum(forward, 1e-3))[:, None]
             mix = _pattern(drop["wall_pattern"], at, 0.15 * drop["scale"], g)[:, None]

@@ -25,18 +25,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .. import rotations as rot
-from ..skeleton import MIRROR as MIRRORED_JOINTS
+from ..posecodes.measure import mirrored
 from ..skeleton import PARENTS
 from ..vision import fit
 from ..vision.blazepose import AT, MIRROR
 from ..vision.camera import DEFAULT_FOCAL, view_axes
-from ..vision.lift import DEEPER, JOINTS, MARKS, Glimpses, Lifter, LifterShape, Said, mirror_said, written
-from .priors_data import DataError, PoseSet, fill_unknown, read_ours, split_of
+from ..vision.lift import DEEPER, JOINTS, MARKS, Glimpses, Lifter, LifterShape, Said, joined, mirror_unit, written
+from .priors_data import DataError
 from .priors_run import DATA_NOTICES, command_line, revision, write_card
 
 _DRAGGABLE: Final = ("nose", *(f"{s}_{n}" for n in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
                                for s in ("left", "right")))  # fmt: skip
-_FLIP: Final = torch.tensor([-1.0, 1.0, 1.0])
 _LATE: Final = 0.002  # of the mean of weights is the last step's
 _ROOM: Final = 0.01  # of the picture's longer side: landmarks so far beyond the edge still count as inside
 
@@ -60,30 +59,28 @@ class Settings:
 class Readings:
     """N readings in their own images' frames and the truth. ``matrot`` (N, 22, 3, 3), ``unit`` (N, 33, 2) where
     landmarks really fall in the square, ``centre`` (N, 33, 2) the middle of the joint that a landmark is named for.
-    ``weight`` (N,): how often each is learnt from.
     """
 
     seen: Glimpses
     matrot: Tensor
     unit: Tensor
     centre: Tensor
-    weight: Tensor
 
     def __getitem__(self, rows: Tensor) -> Readings:
         return Readings(
             Glimpses(**{f.name: getattr(self.seen, f.name)[rows] for f in fields(Glimpses)}),
-            self.matrot[rows], self.unit[rows], self.centre[rows], self.weight[rows],
+            self.matrot[rows], self.unit[rows], self.centre[rows],
         )  # fmt: skip
 
     @staticmethod
     def joined(parts: Sequence[Readings]) -> Readings:
         """One after the other."""
         some = {f.name: torch.cat([getattr(p.seen, f.name) for p in parts]) for f in fields(Glimpses)}
-        rest = (torch.cat([getattr(p, n) for p in parts]) for n in ("matrot", "unit", "centre", "weight"))
+        rest = (torch.cat([getattr(p, n) for p in parts]) for n in ("matrot", "unit", "centre"))
         return Readings(Glimpses(**some), *rest)
 
 
-def read_observed(path: Path, weight: float = 1.0) -> Readings:
+def read_observed(path: Path) -> Readings:
     """From a file of ``benchmarks/pictures/observed.py``: 2 N readings, the plain ones first. Raises DataError."""
     try:
         with np.load(path, allow_pickle=False) as data:
@@ -120,7 +117,7 @@ def read_observed(path: Path, weight: float = 1.0) -> Readings:
     matrot = matrot.clone()
     matrot[:, 0] = axes.transpose(1, 2) @ matrot[:, 0]
     # what the network is told of the picture's edges: where it saw landmarks itself
-    at, twin = list(MIRROR), torch.diag(_FLIP)
+    at = list(MIRROR)
     own = points[:, 0, :, :2] - 0.5
     x = own[..., 0] * c[:, None] - own[..., 1] * s[:, None]
     y = own[..., 0] * s[:, None] + own[..., 1] * c[:, None]
@@ -134,16 +131,10 @@ def read_observed(path: Path, weight: float = 1.0) -> Readings:
         torch.cat([deep[:, 0], deep[:, 1]]), torch.cat([deeper[:, 0], deeper[:, 1]]).view(-1, *DEEPER),
         torch.cat([inside, inside[:, at]]), torch.zeros(2 * len(focal), MARKS), torch.cat([lens, lens]),
     )  # fmt: skip
-    other = twin @ matrot[:, list(MIRRORED_JOINTS[:JOINTS])] @ twin
     return Readings(
-        seen, torch.cat([matrot, other]), torch.cat([unit, _swapped(unit)]), torch.cat([centre, _swapped(centre)]),
-        torch.full((2 * len(focal),), weight),
+        seen, torch.cat([matrot, mirrored(matrot)]), torch.cat([unit, mirror_unit(unit)]),
+        torch.cat([centre, mirror_unit(centre)]),
     )  # fmt: skip
-
-
-def _swapped(unit: Tensor) -> Tensor:
-    """Landmarks in a square (N, 33, 2) -> in its mirror image."""
-    return torch.stack([1 - unit[..., 0], unit[..., 1]], -1)[:, list(MIRROR)]
 
 
 def drag(batch: Readings, share: float, g: torch.Generator) -> Readings:
@@ -170,7 +161,7 @@ def drag(batch: Readings, share: float, g: torch.Generator) -> Readings:
         points, batch.seen.world, batch.seen.deep, batch.seen.deeper, torch.maximum(batch.seen.inside, firm), firm,
         batch.seen.lens,
     )  # fmt: skip
-    return Readings(seen, batch.matrot, batch.unit, batch.centre, batch.weight)
+    return Readings(seen, batch.matrot, batch.unit, batch.centre)
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -182,7 +173,7 @@ def _places(matrot: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(said: Said, batch: Readings) -> Tensor:
-    """Mean over readings of all that is learnt."""
+    """(B,) all that is learnt, of each reading."""
     with torch.no_grad():
         joints, marks = _places(batch.matrot)
     own, _ = _places(said.matrot)
@@ -204,25 +195,21 @@ def loss_of(said: Said, batch: Readings) -> Tensor:
 def errors_of(model: Lifter, held: Readings) -> dict[str, float]:
     """Of pictures (plain readings, then mirrored ones), both readings joined as ``lift`` joins them."""
     with torch.no_grad():
-        said: Said = model(_floats(held.seen))
+        said = joined(model(_floats(held.seen)))
     half = len(held.matrot) // 2
-    twin = mirror_said(Said(said.matrot[half:], said.places[half:], said.unit[half:], said.log_sigma[half:]))
-    matrot = rot.project_to_so3(said.matrot[:half] + twin.matrot)
     truth = held.matrot[:half]
     joints, marks = _places(truth)
-    own, _ = _places(matrot)
-    sigma = ((said.log_sigma[:half] + twin.log_sigma) / 2).exp()
-    places = (said.places[:half] + twin.places) / 2
-    unit = (said.unit[:half] + twin.unit) / 2
+    own, _ = _places(said.matrot)
+    away = said.places - marks
     read = held.seen.points[:half, :, :2]
-    turned = rot.geodesic_angle(matrot, truth).rad2deg()
+    turned = rot.geodesic_angle(said.matrot, truth).rad2deg()
     return {
         "pa_mpjpe_mm": round(1000 * float(_aligned(own, joints).mean()), 1),
         "mpjpe_mm": round(1000 * float((own - joints).norm(dim=-1).mean()), 1),
-        "places_mm": round(1000 * float((places - marks).norm(dim=-1).mean()), 1),
-        "depth_mm": round(1000 * float((places - marks)[..., 2].abs().mean()), 1),
-        "sigma_depth_mm": round(1000 * float(sigma[..., 1].mean()), 1),
-        "unit_percent": round(100 * float((unit - held.unit[:half]).norm(dim=-1).median()), 2),
+        "places_mm": round(1000 * float(away.norm(dim=-1).mean()), 1),
+        "depth_mm": round(1000 * float(away[..., 2].abs().mean()), 1),
+        "sigma_depth_mm": round(1000 * float(said.log_sigma[..., 1].exp().mean()), 1),
+        "unit_percent": round(100 * float((said.unit - held.unit[:half]).norm(dim=-1).median()), 2),
         "read_percent": round(100 * float((read - held.unit[:half]).norm(dim=-1).median()), 2),
         "pelvis_deg": round(float(turned[:, 0].mean()), 1), "joints_deg": round(float(turned[:, 1:].mean()), 1),
     }  # fmt: skip
@@ -231,11 +218,9 @@ def errors_of(model: Lifter, held: Readings) -> dict[str, float]:
 def _aligned(points: Tensor, to: Tensor) -> Tensor:
     """(N,) mean distance of points (N, K, 3) to others after Procrustes with scale."""
     a, b = points - points.mean(1, keepdim=True), to - to.mean(1, keepdim=True)
-    u, s, vt = torch.linalg.svd(a.transpose(1, 2) @ b)
-    sign = torch.ones_like(s)
-    sign[:, 2] = torch.det(u @ vt).sign()
-    turn = u @ torch.diag_embed(sign) @ vt
-    scale = (s * sign).sum(1) / (a * a).sum((1, 2))
+    both = a.transpose(1, 2) @ b
+    turn = rot.project_to_so3(both)
+    scale = (turn * both).sum((1, 2)) / (a * a).sum((1, 2))
     return (a @ turn * scale[:, None, None] - b).norm(dim=-1).mean(1)
 
 
@@ -259,11 +244,10 @@ def train(data: Readings, held: Readings, settings: Settings, shape: LifterShape
     mean = copy.deepcopy(model).eval()
     total = 0.0
     for step in range(steps):
-        rows = torch.multinomial(data.weight, settings.batch, replacement=True, generator=g)
+        rows = torch.randint(len(data.matrot), (settings.batch,), generator=g)
         batch = drag(data[rows], settings.dragged, g)
         model.train()
-        loss = loss_of(model(_floats(batch.seen), settings.forget), batch)
-        loss = loss.mean()
+        loss = loss_of(model(_floats(batch.seen), settings.forget), batch).mean()
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -334,46 +318,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "held_out": errors_of(model, held), "data": list(DATA_NOTICES),
     })  # fmt: skip
     return 0
-
-
-# -- poses for sketches ------------------------------------------------------------------------------------------------
-def read_poses(folder: Path, which: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of our npz files' poses of a split: ``quat`` (N, 21, 4), pelvis (N, 4) and how often each should be drawn."""
-    generator = torch.Generator().manual_seed(seed)
-    body: list[Tensor] = []
-    root: list[Tensor] = []
-    weight: list[Tensor] = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as data:
-            if "local_rotvec" not in data:
-                continue
-            ok = data["ok"] if "ok" in data else np.ones(len(data["local_rotvec"]), bool)
-            pelvis = rot.rotvec_to_quat(torch.from_numpy(data["local_rotvec"][ok][:, 0].astype(np.float32)))
-        poses: PoseSet = read_ours(path)
-        keep = torch.tensor([i for i, g in enumerate(poses.group) if split_of(g) == which], dtype=torch.long)
-        if not len(keep):
-            continue
-        some = poses.take(keep)
-        body.append(fill_unknown(some, generator))
-        root.append(pelvis[keep])
-        weight.append(some.weight)
-    if not body:
-        raise DataError(f"'{folder.name}' holds no npz files with 'local_rotvec'.")
-    return torch.cat(body), torch.cat(root), torch.cat(weight)
-
-
-def spread_out(quat: Tensor, root: Tensor, seed: int, clusters: int = 1200) -> Tensor:
-    """(N,) weights by which every kind of pose is drawn as often, however many frames of it there are."""
-    from .pose_data import density_weights
-
-    return density_weights(rot.quat_to_matrot(torch.cat([root[:, None], quat], 1)), clusters, seed)
-
-
-def weighted(folder: Path, which: str, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Poses of a split (``read_poses``) and how often each should be drawn, every kind of pose alike."""
-    quat, root, weight = read_poses(folder, which, seed)
-    spread = spread_out(quat, root, seed) * weight
-    return quat, root, spread / spread.sum()
 
 
 if __name__ == "__main__":

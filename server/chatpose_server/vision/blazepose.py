@@ -311,7 +311,7 @@ def look(picture: Pyramid, square: Square) -> Landmarks | None:
     other = _read(picture, square, mirrored=True)
     if other.score < _PRESENT:
         return None
-    return _averaged(_placed(one, square, mirrored=False), _placed(other, square, mirrored=True))
+    return _averaged(square, one, other)
 
 
 def _read(picture: Pyramid, square: Square, mirrored: bool) -> Reading:
@@ -323,37 +323,35 @@ def _read(picture: Pyramid, square: Square, mirrored: bool) -> Reading:
     return Reading(points, world.reshape(39, 3)[:33], deep.reshape(-1), deeper.reshape(-1), float(score[0]))
 
 
-def _placed(reading: Reading, square: Square, mirrored: bool) -> Landmarks:
-    """What was read, in the picture. ``mirrored``: left and right are swapped back."""
-    unit, space, seen = (
-        reading.points[:, :2].astype(np.float64),
-        reading.world.astype(np.float64),
-        reading.points[:, 3:],
-    )
+def _placed(reading: Reading, square: Square, mirrored: bool) -> tuple[Points, Points, Points]:
+    """What was read, in the picture: pixels, visibility and world as ``Landmarks``. ``mirrored``: left and right are
+    swapped back.
+    """
+    points, space = reading.points.astype(np.float64), reading.world.astype(np.float64)
+    unit, seen = points[:, :2], points[:, 3:]
     if mirrored:
         unit = np.stack([1 - unit[:, 0], unit[:, 1]], 1)[list(MIRROR)]
         space = (space * (-1, 1, 1))[list(MIRROR)]
         seen = seen[list(MIRROR)]
     space[:, :2] = space[:, :2] @ square.axes.T
-    return Landmarks(
-        square.to_picture(unit), seen.prod(1), space * (1, -1, -1), reading.score, square,
-        (reading, reading),
-    )  # fmt: skip
+    return square.to_picture(unit), seen.prod(1), space * (1, -1, -1)
 
 
-def _averaged(one: Landmarks, other: Landmarks) -> Landmarks:
+def _averaged(square: Square, one: Reading, other: Reading) -> Landmarks:
     """Of a picture and its mirror image: 10 % nearer to the truth than either, and what they disagree on is unsure.
 
     Where there is no person, the two readings still put one there, but not the same one: ``score`` falls with the
     distance of their noses, shoulders and hips.
     """
-    apart = np.linalg.norm(one.pixels - other.pixels, axis=1) / one.square.side
+    pixels, visibility, world = _placed(one, square, mirrored=False)
+    other_pixels, other_visibility, other_world = _placed(other, square, mirrored=True)
+    apart = np.linalg.norm(pixels - other_pixels, axis=1) / square.side
     core = apart[[AT[name] for name in _CORE]].mean()
     return Landmarks(
-        (one.pixels + other.pixels) / 2,
-        (one.visibility + other.visibility) / 2 * np.exp(-((apart / _DISAGREE) ** 2)),
-        (one.world + other.world) / 2,
+        (pixels + other_pixels) / 2,
+        (visibility + other_visibility) / 2 * np.exp(-((apart / _DISAGREE) ** 2)),
+        (world + other_world) / 2,
         min(one.score, other.score) * math.exp(-((core / _CORE_APART) ** 2)),
-        one.square,
-        (one.readings[0], other.readings[0]),
+        square,
+        (one, other),
     )

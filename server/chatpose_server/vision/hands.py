@@ -119,9 +119,7 @@ def palm_turn(hand: Hand) -> Tensor:
     """(3, 3): how the hand is turned from the rest pose, in the camera's axes (Kabsch on the palm's points)."""
     palm, _ = _rest(hand.side)
     seen = torch.from_numpy(hand.world[list(PALM)]).float()
-    u, _, vt = torch.linalg.svd((palm - palm.mean(0)).T @ (seen - seen.mean(0)))
-    keep = torch.diag(torch.tensor([1.0, 1.0, float(torch.det(vt.T @ u.T))]))
-    return vt.T @ keep @ u.T
+    return rot.project_to_so3((seen - seen.mean(0)).T @ (palm - palm.mean(0)))
 
 
 def finger_quats(hand: Hand) -> dict[str, tuple[float, float, float, float]]:

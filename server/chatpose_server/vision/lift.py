@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import rotations as rot
+from ..posecodes.measure import mirrored
 from ..skeleton import BODY_JOINTS
-from ..skeleton import MIRROR as MIRRORED_JOINTS
 from .blazepose import MIRROR, NAMES, Landmarks, Reading
 from .networks import WEIGHTS
 
@@ -35,7 +35,6 @@ PLAIN: Final = MARKS * 10 + 1
 """Numbers that are not BlazePose's features: see ``Glimpses.plain``."""
 OUTPUTS: Final = JOINTS * 6 + MARKS * 8
 _LEAST, _MOST = 0.008, 0.8  # metres
-_ACROSS: Final = torch.tensor([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -151,13 +150,22 @@ class Lifted:
     pixel_sigma: Tensor
 
 
-def mirror_said(said: Said) -> Said:
-    """The same of the mirror image."""
-    flip = torch.diag(_ACROSS)
-    matrot = flip @ said.matrot[:, list(MIRRORED_JOINTS[:JOINTS])] @ flip
+def mirror_unit(unit: Tensor) -> Tensor:
+    """Landmarks in a square (B, 33, 2) -> in its mirror image."""
+    return torch.stack([1 - unit[..., 0], unit[..., 1]], -1)[:, list(MIRROR)]
+
+
+def joined(said: Said) -> Said:
+    """N readings, then N of their mirror images -> what the N pictures show: the mean of both."""
+    n = len(said.matrot) // 2
+    across = torch.tensor([-1.0, 1.0, 1.0])
     at = list(MIRROR)
-    unit = torch.stack([1 - said.unit[..., 0], said.unit[..., 1]], -1)[:, at]
-    return Said(matrot, said.places[:, at] * _ACROSS, unit, said.log_sigma[:, at])
+    return Said(
+        rot.project_to_so3(said.matrot[:n] + mirrored(said.matrot[n:])),
+        (said.places[:n] + said.places[n:, at] * across) / 2,
+        (said.unit[:n] + mirror_unit(said.unit[n:])) / 2,
+        (said.log_sigma[:n] + said.log_sigma[n:, at]) / 2,
+    )
 
 
 def glimpses(
@@ -198,18 +206,13 @@ def lift(
     """
     square = person.square
     moved, with_it = ({k: square.to_unit(*xy) for k, xy in some.items()} for some in (put, along))
-    said = model(glimpses(person.readings, inside, math.log(square.side / focal), moved, with_it))
-    other = mirror_said(Said(said.matrot[1:], said.places[1:], said.unit[1:], said.log_sigma[1:]))
-    matrot = rot.project_to_so3(said.matrot[0] + other.matrot[0])
-    places, flat, sigma = (
-        (a[0] + b[0]) / 2
-        for a, b in ((said.places, other.places), (said.unit, other.unit), (said.log_sigma, other.log_sigma))
-    )
+    said = joined(model(glimpses(person.readings, inside, math.log(square.side / focal), moved, with_it)))
+    matrot, places = said.matrot[0], said.places[0]
     c, s = math.cos(square.turn), math.sin(square.turn)
     roll = torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])  # the square's right and up, in upright axes
     matrot[0] = roll @ matrot[0]
-    pixels = torch.from_numpy(square.to_picture(flat.double().numpy())).float()
-    size = sigma.exp()
+    pixels = torch.from_numpy(square.to_picture(said.unit[0].double().numpy())).float()
+    size = said.log_sigma[0].exp()
     return Lifted(
         rot.matrot_to_quat(matrot), places @ roll.T, pixels, size[:, :2].clamp(_LEAST, _MOST), size[:, 2] * square.side
     )

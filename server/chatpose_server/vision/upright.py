@@ -80,8 +80,7 @@ def tilt(fitted: Fitted, seen: Seen) -> Tensor:
     cost = cost + (lean / _LEAN_SIGMA) ** 2 * (1 - 0.7 * trust.max())
     weight = torch.softmax(-0.5 * (cost - cost.min()), 0)
     mean = (turns * weight[:, None, None]).sum(0)  # the mean of what is likely is off less than the likeliest
-    u, _, vt = torch.linalg.svd(mean)
-    return u @ torch.diag(torch.tensor([1.0, 1.0, float(torch.det(u @ vt))])) @ vt
+    return rot.project_to_so3(mean)
 
 
 @torch.no_grad()
