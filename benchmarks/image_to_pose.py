@@ -97,7 +97,7 @@ class Results:
 
     def __init__(self, folder: Path, drag: bool) -> None:
         code = hashlib.sha256(repr(drag).encode())
-        for way in (judge, error_of, worst, exact, off, metrics):
+        for way in (judge, error_of, worst, exact, found_joints, true_joints, off, metrics):
             code.update(inspect.getsource(way).encode())
         own = Path(vision.__file__).parent
         for file in [*sorted(own.rglob("*.py")), *sorted(own.glob("weights/*.safetensors"))]:
@@ -148,11 +148,21 @@ def worst(found: Found, true: dict[str, np.ndarray], camera: Camera) -> dict[str
     return {n: (float(true[n][0]), float(true[n][1])) for n in sorted(apart, key=lambda n: -apart[n])[:DRAGGED]}
 
 
+def found_joints(found: Found) -> np.ndarray:
+    """(22, 3) millimetres around the pelvis in the found camera's axes."""
+    turned = rot.quat_to_matrot(torch.tensor(found.camera.rotation)).numpy()
+    return joints_in_camera(found.pose.matrot().numpy(), turned)
+
+
+def true_joints(entry: dict[str, Any], truth: Truth) -> np.ndarray:
+    """The same of the truth."""
+    return joints_in_camera(truth.matrot[entry["body"]], np.array(entry["camera"]["rotation"]))
+
+
 def exact(found: Found, entry: dict[str, Any], truth: Truth, joints: Sequence[int]) -> float:
     """PA-MPJPE, had these joints been found where they are: no dragging in a picture can do better by them."""
-    turned = rot.quat_to_matrot(torch.tensor(found.camera.rotation)).numpy()
-    real = joints_in_camera(truth.matrot[entry["body"]], np.array(entry["camera"]["rotation"]))
-    own = aligned(joints_in_camera(found.pose.matrot().numpy(), turned), real)
+    real = true_joints(entry, truth)
+    own = aligned(found_joints(found), real)
     own[list(joints)] = real[list(joints)]
     return mean_distance(aligned(own, real), real)
 
@@ -169,12 +179,10 @@ def judge(entry: dict[str, Any], looker: Looker, truth: Truth, drag: bool) -> tu
     found = solve(person, looked.width, looked.height, hands=hands)
     row.error = error_of(found, entry, truth)
     limbs = [INDEX[n] for n in LIMBS]
-    real = joints_in_camera(truth.matrot[entry["body"]], np.array(entry["camera"]["rotation"]))[limbs]
+    real = true_joints(entry, truth)[limbs]
     own = person.world[[NAMES.index(n) for n in LIMBS]] * 1000
     row.network = mean_distance(aligned(own, real), real)
-    turned = rot.quat_to_matrot(torch.tensor(found.camera.rotation)).numpy()
-    fitted = joints_in_camera(found.pose.matrot().numpy(), turned)[limbs]
-    row.fitted_limbs = mean_distance(aligned(fitted, real), real)
+    row.fitted_limbs = mean_distance(aligned(found_joints(found)[limbs], real), real)
     plain = solve(person, looked.width, looked.height, hands=hands, lifter=lambda: None)
     row.unlifted = error_of(plain, entry, truth).pa_mpjpe
     if drag:
