@@ -112,7 +112,7 @@ class Correction:
 
     def _show(self, work: session.Work, result: Result) -> None:
         armature = self.target.find()
-        if session.current.correction is not self or armature is None:
+        if session.current.tool is not self or armature is None:
             return
         if not result.poses:
             session.fail("The server answered without a pose; move the point elsewhere.")
@@ -127,14 +127,13 @@ class Correction:
         session.redraw()
 
     def _fitting(self, armature: bpy.types.Object, pose: Pose) -> tuple[apply.Quats, apply.Options]:
-
         taken, settings = from_picture(bpy.context, pose)
         options = options_of(armature, bpy.context.scene.chatpose)
         return taken.joints, replace(options, facing=settings["facing"], hands=settings["hands"])
 
     def restore(self) -> None:
         """Every channel, and what was known of the picture, as before."""
-        self._end()
+        self.end()
         armature = self.target.find()
         if armature is not None:
             apply.restore(armature, self.before)
@@ -142,7 +141,6 @@ class Correction:
 
     def keep(self) -> bool:
         """The last answer as one undo step; False when there was none."""
-
         self.restore()
         armature = self.target.find()
         if self.shown is None or armature is None:
@@ -154,8 +152,10 @@ class Correction:
         put(armature, pose, prompt=prompt, result=self.shown.result, **settings)
         return True
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Asks for nothing more; the rig stays as it is."""
         if self.waiting:
             session.current.jobs.cancel(session.current.work.handle)
             session.current.work = session.current.held = None
-        session.current.correction = None
+        if session.current.tool is self:
+            session.current.tool = None

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import bpy
 
@@ -22,10 +22,6 @@ from .client.http import Endpoint, ServerOffError
 from .client.jobs import Connected, Errand, Failed, Finished, Jobs, Message, Progressed
 from .client.local_server import Phase
 from .rig.apply import Snapshot
-
-if TYPE_CHECKING:
-    from .correcting import Correction
-    from .dragging import Drag
 
 TICK_SECONDS = 0.05  # an answer waits at most this long for the main thread
 CLOCK_SECONDS = 0.5  # between redraws that only show the time that has passed
@@ -99,6 +95,20 @@ class Problem:
     details: str = ""
 
 
+class Tool(Protocol):
+    """What runs in a viewport and shows poses of its own on a rig, as dragging does. One at a time."""
+
+    target: Target
+    ending: bool | None  # set by a button: True keeps the pose, False brings the old one back; its operator does it
+
+    def end(self) -> None:
+        """Asks the server nothing more; the rig stays as it is."""
+        ...
+
+
+_Kind = TypeVar("_Kind", bound=Tool)
+
+
 @dataclass(frozen=True)
 class Browser:
     """Candidates that are shown on the rig one after the other, and the rig's pose before the first."""
@@ -121,9 +131,8 @@ class Session:
     connection: Connection = field(default_factory=Connection)
     work: Work | None = None
     held: tuple[Work, Result] | None = None  # an answer that waits for a mode in which it can be applied
-    browser: "Browser | None" = None  # candidates that are being stepped through
-    drag: "Drag | None" = None  # a body that is being dragged by its joints
-    correction: "Correction | None" = None  # points of a picture that are being moved
+    browser: Browser | None = None  # candidates that are being stepped through
+    tool: Tool | None = None
     answer: str = ""
     problem: Problem | None = None
     drawn: float = 0.0  # when the panels were last told to redraw, in time.monotonic()'s seconds
@@ -188,6 +197,11 @@ def cancel() -> bool:
     current.problem = Problem("Cancelled; nothing was changed.")
     redraw()
     return True
+
+
+def running(kind: type[_Kind]) -> _Kind | None:
+    """The tool that runs, if it is of this kind."""
+    return current.tool if isinstance(current.tool, kind) else None
 
 
 def can(task: str) -> bool:
@@ -377,7 +391,7 @@ def stop() -> None:
     for handlers, handler in ((bpy.app.handlers.load_pre, _on_load), (bpy.app.handlers.undo_pre, _on_undo)):
         if handler in handlers:
             handlers.remove(handler)
-    _end_drag()
+    _end_tool()
     current.jobs.close()
     local.stop()
 
@@ -394,21 +408,20 @@ def _on_load(*_: object) -> None:
     if current.work is not None:
         current.jobs.cancel(current.work.handle)
     current.work = current.held = current.browser = None
-    _end_drag()
+    _end_tool()
     seen.forget()
     current.answer, current.problem = "", None
 
 
 @bpy.app.handlers.persistent
 def _on_undo(*_: object) -> None:
-    """Undo brings back the pose from before the candidates, or from before dragging, by itself."""
+    """Undo brings back the pose from before the candidates, or from before a tool, by itself."""
     current.browser = None
-    _end_drag()
+    _end_tool()
 
 
-def _end_drag() -> None:
-    """The rig is left to whoever asks for this; the operator that drags ends itself when it sees it."""
-    current.correction = None
-    drag, current.drag = current.drag, None
-    if drag is not None:
-        drag.end()
+def _end_tool() -> None:
+    """The rig is left to whoever asks for this; the tool's operator ends itself when it sees it."""
+    tool, current.tool = current.tool, None
+    if tool is not None:
+        tool.end()

@@ -71,7 +71,7 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
             return {"CANCELLED"}
         for sentence in posing.obstacles(armature):
             self.report({"WARNING"}, sentence)
-        session.current.drag = drag
+        session.current.tool = drag
         self.hovered = self.held = self.axis = ""
         self.by_key = False
         self.pointer = Vector((event.mouse_x, event.mouse_y))
@@ -85,7 +85,7 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
 
     # -- events --------------------------------------------------------------------------------------------------------
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        drag: Drag | None = session.current.drag
+        drag = session.running(Drag)
         if drag is None or drag.target.find() is None:  # undone, another file, or the rig was deleted
             return self._finish(context, keep=False, restore=False)
         if context.mode not in {"OBJECT", "POSE"}:  # by a button of another editor: bones are no longer to be posed
@@ -200,15 +200,15 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
         self._finish(context, keep=False)
 
     def _finish(self, context: bpy.types.Context, *, keep: bool, restore: bool = True) -> set[str]:
-        drag: Drag | None = session.current.drag
-        session.current.drag = None
+        drag = session.running(Drag)
         context.window_manager.event_timer_remove(self.timer)
         bpy.types.SpaceView3D.draw_handler_remove(self.drawing, "WINDOW")
         context.workspace.status_text_set(None)
         _redraw(context)
         session.redraw()
-        if drag is None:
+        if drag is None:  # undone, or another file
             return {"CANCELLED"}
+        session.current.tool = None
         if keep and drag.moves:
             drag.end()
             self._key(context, drag)
@@ -230,7 +230,7 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
             self.report({"WARNING"}, str(error))
 
     def _tell(self, context: bpy.types.Context) -> None:
-        drag = session.current.drag
+        drag = session.running(Drag)
         self.told = drag.problem
         if drag.problem:
             text = drag.problem
@@ -244,11 +244,10 @@ class CHATPOSE_OT_drag(AsksServer, bpy.types.Operator):
 class CHATPOSE_OT_drag_end(EndsTool, bpy.types.Operator):
     bl_idname = "chatpose.drag_end"
     bl_description = "End dragging: keep the pose, or bring the old one back exactly"
-    tool = "drag"
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
-        return "" if session.current.drag is not None else "Nothing is being dragged"
+        return "" if session.running(Drag) is not None else "Nothing is being dragged"
 
 
 # -- the view ----------------------------------------------------------------------------------------------------------
@@ -313,7 +312,7 @@ def _redraw(context: bpy.types.Context) -> None:
 
 def _draw(operator: CHATPOSE_OT_drag) -> None:
     """The handles in one viewport. Blender calls it for each, every redraw."""
-    drag = session.current.drag
+    drag = session.running(Drag)
     armature = None if drag is None else drag.target.find()
     context = bpy.context
     if armature is None or context.region_data is None:

@@ -165,7 +165,7 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
         if self.canvas is None:
             self.report({"WARNING"}, "Open a 3D viewport or an Image Editor to correct points in")
             return {"CANCELLED"}
-        session.current.correction = begin(context)
+        session.current.tool = begin(context)
         self.hovered = self.held = self.told = ""
         self.image = (image.name, image.session_uid)
         self.timer = context.window_manager.event_timer_add(_TICK_SECONDS, window=context.window)
@@ -178,7 +178,7 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        correction: Correction | None = session.current.correction
+        correction = session.running(Correction)
         if correction is None or correction.target.find() is None or not _is_open(context, self.canvas):
             return self._finish(context, keep=False)
         if event.type == "TIMER":
@@ -244,7 +244,7 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
         self._finish(context, keep=False)
 
     def _finish(self, context: bpy.types.Context, *, keep: bool) -> set[str]:
-        correction = session.current.correction
+        correction = session.running(Correction)
         context.window_manager.event_timer_remove(self.timer)
         self.space.draw_handler_remove(self.drawing, "WINDOW")
         context.workspace.status_text_set(None)
@@ -260,7 +260,7 @@ class CHATPOSE_OT_correct_points(TakesPicture, bpy.types.Operator):
         return {"FINISHED"} if keep else {"CANCELLED"}
 
     def _tell(self, context: bpy.types.Context) -> None:
-        correction, problem = session.current.correction, session.current.problem
+        correction, problem = session.running(Correction), session.current.problem
         if correction.ending and correction.waiting:
             text = pgettext_iface("Waiting for the last point")
         elif problem is not None:
@@ -283,11 +283,10 @@ def begin(context: bpy.types.Context) -> Correction:
 class CHATPOSE_OT_correct_end(EndsTool, bpy.types.Operator):
     bl_idname = "chatpose.correct_end"
     bl_description = "End correcting: keep the pose, or bring the old one back exactly"
-    tool = "correction"
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
-        return "" if session.current.correction is not None else "No points are being corrected"
+        return "" if session.running(Correction) is not None else "No points are being corrected"
 
 
 def _scale() -> float:
@@ -332,7 +331,7 @@ def _is_open(context: bpy.types.Context, canvas: Canvas) -> bool:
 
 
 def _draw(operator: CHATPOSE_OT_correct_points) -> None:
-    correction: Correction | None = session.current.correction
+    correction = session.running(Correction)
     context = bpy.context
     try:
         canvas, hovered, held = operator.canvas, operator.hovered, operator.held

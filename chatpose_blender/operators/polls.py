@@ -5,6 +5,8 @@ from bpy.app.translations import pgettext_tip
 from bpy.props import BoolProperty
 
 from .. import preferences, session
+from ..correcting import Correction
+from ..dragging import Drag
 from . import targets
 
 
@@ -33,17 +35,16 @@ class OnCharacter(Explains):
 
 
 class EndsTool(Explains):
-    """Ends a tool that runs in a viewport, its pose kept or not; ``tool`` is what the session calls it."""
+    """Ends the tool that runs in a viewport, its pose kept or not."""
 
     bl_label = "Keep"
     bl_options = {"INTERNAL"}
-    tool = ""
 
     keep: BoolProperty(name="Keep", description="Keep the pose instead of bringing the old one back", default=True)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         # The running operator sees it and ends itself, which makes the undo step.
-        getattr(session.current, self.tool).ending = self.keep
+        session.current.tool.ending = self.keep
         return {"FINISHED"}
 
 
@@ -71,8 +72,8 @@ def busy() -> str:
         return "Another answer is on its way: wait for it or cancel it"
     if session.current.browser is not None:
         return "Choose one of the candidates first: Enter keeps it, Esc brings back the old pose"
-    if session.current.correction is not None:
+    if session.running(Correction) is not None:
         return "End correcting first: Enter keeps the pose, Esc brings back the old one"
-    if session.current.drag is not None:
+    if session.running(Drag) is not None:
         return "End dragging first: Enter keeps the pose, Esc brings back the old one"
     return ""

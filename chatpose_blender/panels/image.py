@@ -3,6 +3,7 @@
 import bpy
 
 from .. import people_pictures, seen, session
+from ..correcting import Correction
 from ..operators.image_pose import chosen_person
 from .sidebar import ChildPanel, draw_text
 
@@ -34,7 +35,7 @@ class CHATPOSE_PT_picture(ChildPanel, bpy.types.Panel):
         column.prop(settings, "use_prompt")
         column.prop(settings, "facing")
         column.prop(settings, "hands")
-        if session.current.correction is not None:
+        if session.running(Correction) is not None:
             row = layout.row(align=True)
             row.operator("chatpose.correct_end", icon="CHECKMARK").keep = True
             row.operator("chatpose.correct_end", text="Old Pose", icon="X").keep = False

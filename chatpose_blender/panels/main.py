@@ -8,6 +8,7 @@ from bpy.app.translations import pgettext_iface
 from .. import conversation as words
 from .. import icons, pictures, session
 from ..client.connection import State
+from ..dragging import Drag
 from ..operators import candidates, targets
 from ..properties import APPLY_NAMES
 from ..rig import posing
@@ -92,7 +93,7 @@ class CHATPOSE_PT_main(SidebarPanel, bpy.types.Panel):
             column.operator("chatpose.cancel", icon="CANCEL")
         elif current.browser is not None:
             self._draw_candidates(context, column, current.browser)
-        elif current.drag is not None:
+        elif session.running(Drag) is not None:
             row = column.row(align=True)
             row.operator("chatpose.drag_end", icon="CHECKMARK").keep = True
             row.operator("chatpose.drag_end", text="Discard", icon="X").keep = False

@@ -209,17 +209,17 @@ def test_a_server_that_is_gone_is_told_and_the_body_stays(server, body, drag):
 
 
 def test_another_file_or_undo_ends_it(server, body, drag):
-    session.current.drag = drag
+    session.current.tool = drag
     assert not bpy.ops.chatpose.natural_pose.poll(), "one thing at a time"
     session._on_undo()
-    assert session.current.drag is None
+    assert session.current.tool is None
     drag.live._thread.join(5)
     assert not drag.live._thread.is_alive()
 
 
 def test_without_a_viewport_there_is_nothing_to_drag(body):
     assert bpy.ops.chatpose.drag() == {"CANCELLED"}
-    assert not bpy.ops.chatpose.drag_end.poll() and session.current.drag is None
+    assert not bpy.ops.chatpose.drag_end.poll() and session.current.tool is None
 
 
 def test_handles_have_names_for_people():

@@ -94,7 +94,7 @@ def test():
 
     def press_drag():
         yield from press(region, "chatpose.drag(")
-        yield from gui.wait_for(lambda: session.current.drag, "the handles")
+        yield from gui.wait_for(lambda: session.current.tool, "the handles")
         gui.redraw()
 
     def drag_hand():
@@ -111,7 +111,7 @@ def test():
             yield 0.08
         gui.shot("dragging.png")
         window.event_simulate(type="LEFTMOUSE", value="RELEASE", x=int(at.x), y=int(at.y))
-        drag = session.current.drag
+        drag = session.current.tool
         yield from gui.wait_for(lambda: drag.settled, "the body at its goal", limit=90)
         assert not drag.problem, drag.problem
         goal = drag.handles["left_wrist"].place.copy()
@@ -123,14 +123,14 @@ def test():
     moved = channels()
     gui.shot("dragged.png")
     yield from gui.key("ESC", *over_view)
-    yield from gui.wait_for(lambda: session.current.drag is None, "the end after Esc")
+    yield from gui.wait_for(lambda: session.current.tool is None, "the end after Esc")
     after_esc = channels()
 
     yield from press_drag()
     second = yield from drag_hand()
     slid = max((place(n) - at).length for n, at in zip(("left_ankle", "right_ankle"), feet, strict=True))
     yield from gui.key("RET", *over_view)
-    yield from gui.wait_for(lambda: session.current.drag is None, "the end after Enter")
+    yield from gui.wait_for(lambda: session.current.tool is None, "the end after Enter")
     kept = channels()
     gui.shot("drag_kept.png")
     yield from gui.key("Z", *over_view, ctrl=True)

@@ -90,7 +90,7 @@ def test():
 
     known = module("seen").of(bpy.context.scene.chatpose.picture.image)
     yield from press(region, "chatpose.correct_points(")
-    yield from gui.wait_for(lambda: session.current.correction, "the points")
+    yield from gui.wait_for(lambda: session.current.tool, "the points")
     image = bpy.context.scene.chatpose.picture.image
     canvas = points.find_canvas(bpy.context, image)
     seen["canvas"].append("inset" if canvas.inset else canvas.kind)
@@ -116,7 +116,7 @@ def test():
     yield 0.3
     gui.shot("points_dragged.png")
     yield from gui.key("RET", *over_view)
-    yield from gui.wait_for(lambda: session.current.correction is None, "the end of correcting")
+    yield from gui.wait_for(lambda: session.current.tool is None, "the end of correcting")
     yield 0.3
     seen["kept"] = raised()
     yield from gui.key("Z", *over_view, ctrl=True)
@@ -129,20 +129,20 @@ def test():
     yield 0.5
     for name in ("points_in_editor.png", "points_over_view.png"):
         yield from press(region, "chatpose.correct_points(")
-        yield from gui.wait_for(lambda: session.current.correction, "the points again")
+        yield from gui.wait_for(lambda: session.current.tool, "the points again")
         canvas = points.find_canvas(bpy.context, bpy.context.scene.chatpose.picture.image)
         seen["canvas"].append("inset" if canvas.inset else canvas.kind)
         sheet = canvas.sheet(SIZE)
         yield 0.5
         seen["before_esc"] = channels()
-        x, y, _ = session.current.correction.points()["left_wrist"]
+        x, y, _ = session.current.tool.points()["left_wrist"]
         yield from drag(on_screen((x, y)), on_screen((x, y + 40)))
-        yield from gui.wait_for(lambda: session.current.correction.shown, "an answer", limit=180)
+        yield from gui.wait_for(lambda: session.current.tool.shown, "an answer", limit=180)
         yield 0.3
         gui.shot(name)
         middle = (canvas.region.x + canvas.region.width // 3, canvas.region.y + canvas.region.height // 3)
         yield from gui.key("ESC", *middle)
-        yield from gui.wait_for(lambda: session.current.correction is None, "the end after Esc")
+        yield from gui.wait_for(lambda: session.current.tool is None, "the end after Esc")
         seen["after_esc"] = channels()
         other.ui_type = kind
         space.region_3d.view_perspective = "PERSP"
