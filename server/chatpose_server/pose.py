@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .npz import NpzError, read_npz
-from .skeleton import BODY_JOINTS, INDEX, JOINTS, mirror_name
+from .skeleton import BODY_JOINTS, INDEX, JOINTS, MIRROR, mirror_name
 
 if TYPE_CHECKING:  # torch takes 2 s and 180 MB: the process that answers HTTP reads poses without it
     from torch import Tensor
@@ -196,6 +196,12 @@ def stack_matrot(poses: Iterable[Pose], names: Sequence[str] = BODY_JOINTS) -> T
     from . import rotations as rot
 
     return rot.quat_to_matrot(torch.stack([p.quats(names) for p in poses]))
+
+
+def mirrored_matrot(matrot: Tensor) -> Tensor:
+    """``Pose.mirrored`` for local rotations (B, J, 3, 3) of the skeleton's first J joints: 22 or 55."""
+    flip = matrot.new_tensor([-1.0, 1.0, 1.0])
+    return matrot[:, list(MIRROR[: matrot.shape[1]])] * (flip[:, None] * flip)
 
 
 def _numbers(value: object, count: int | None, where: str) -> list[float]:

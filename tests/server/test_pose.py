@@ -10,7 +10,7 @@ import pytest
 import torch
 from chatpose_server import rotations as rot
 from chatpose_server.body import default_body
-from chatpose_server.pose import FORMAT, Pose, PoseError, load_npz, save_npz
+from chatpose_server.pose import FORMAT, Pose, PoseError, load_npz, mirrored_matrot, save_npz, stack_matrot
 from chatpose_server.skeleton import BODY_JOINTS, JOINTS, MIRROR, PARENTS, mirror_name
 
 
@@ -54,6 +54,13 @@ def test_mirrored_limbs_point_the_mirrored_way():
     b = default_body().forward_kinematics(pose.mirrored().matrot()[None]).joints[0]
     flip = torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(a[list(MIRROR[:22])] * flip, b, rtol=0, atol=3e-3)
+
+
+@pytest.mark.parametrize("names", [BODY_JOINTS, JOINTS])
+def test_matrices_are_mirrored_as_poses_are(names):
+    poses = [some(3), some(4)]
+    expected = stack_matrot([pose.mirrored() for pose in poses], names)
+    torch.testing.assert_close(mirrored_matrot(stack_matrot(poses, names)), expected)
 
 
 def test_absent_joints_are_left_alone():

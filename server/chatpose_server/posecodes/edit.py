@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from .. import rotations as rot
+from ..pose import mirrored_matrot
 from ..skeleton import BODY_JOINTS, INDEX
 from . import starts
 from .chains import ARM, BALANCE, HEAD, LEG, SPINE, joints_of, limb
-from .measure import measure, mirrored
+from .measure import measure
 from .parse import normal, parse
 from .refine import choose_body, refine
 from .vocabulary import POSTURES, QUANTITIES, SIDES, Constraint, Request, mirror_words
@@ -204,7 +205,7 @@ def edit(text: str, history: Sequence[Tensor], said: Sequence[str] = ()) -> Edit
 def _read(words: str, now: Tensor) -> Edited:
     """One change that needs nothing of what was said before."""
     if _MIRROR.search(words):
-        return Edited(mirrored(now[None])[0], "mirror", frozenset(BODY_JOINTS))
+        return Edited(mirrored_matrot(now[None])[0], "mirror", frozenset(BODY_JOINTS))
     for kind, pattern, change in (("copy", _COPY, _copy), ("swap", _SWAP, _swap)):
         if m := pattern.search(words):
             part = next(g for g in m.groups() if g)
@@ -445,7 +446,7 @@ def _turned(now: Tensor, words: str, way: str) -> Edited:
 
 def _swap(now: Tensor, joints: Iterable[str]) -> Tensor:
     """Left and right exchanged for one pair of limbs."""
-    other = mirrored(now[None])[0]
+    other = mirrored_matrot(now[None])[0]
     at = [INDEX[f"{s}_{j}"] for s in SIDES for j in joints]
     out = now.clone()
     out[at] = other[at]
@@ -460,5 +461,5 @@ def _copy(now: Tensor, joints: Iterable[str]) -> Tensor:
     to = "right" if odd["left"] >= odd["right"] else "left"
     at = [INDEX[f"{to}_{j}"] for j in joints]
     out = now.clone()
-    out[at] = mirrored(now[None])[0][at]
+    out[at] = mirrored_matrot(now[None])[0][at]
     return out

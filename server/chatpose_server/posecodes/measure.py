@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ..body import BodyState, default_body
-from ..pose import Pose, stack_matrot
+from ..pose import Pose, mirrored_matrot, stack_matrot
 from ..rotations import geodesic_angle
-from ..skeleton import BODY_JOINTS, INDEX, MIRROR, PARENTS, levels
+from ..skeleton import BODY_JOINTS, INDEX, PARENTS, levels
 from . import landmarks as lm
 from . import limits
 from .vocabulary import (
@@ -573,14 +573,8 @@ _LEG_JOINTS: Final = tuple(INDEX[f"left_{j}"] for j in ("hip", "knee", "ankle"))
 _MIDDLE_JOINTS: Final = tuple(INDEX[j] for j in ("spine1", "spine2", "spine3", "neck", "head"))
 
 
-def mirrored(local_matrot: Tensor) -> Tensor:
-    """(B, 22, 3, 3): the poses in a mirror."""
-    sign = local_matrot.new_tensor([-1.0, 1.0, 1.0])
-    return local_matrot[:, list(MIRROR[:_BODY])] * sign[:, None] * sign
-
-
 def _symmetry(view: BodyView) -> Tensor:
-    angle = geodesic_angle(view.local, mirrored(view.local)) * _DEG  # (B, 22)
+    angle = geodesic_angle(view.local, mirrored_matrot(view.local)) * _DEG  # (B, 22)
     arms, legs = angle[:, _ARM_JOINTS].amax(-1), angle[:, _LEG_JOINTS].amax(-1)
     middle = angle[:, _MIDDLE_JOINTS].amax(-1) / 2  # a tilt of 10 degrees differs from its mirror image by 20
     return torch.stack([arms, legs, torch.stack([arms, legs, middle]).amax(0)], -1)

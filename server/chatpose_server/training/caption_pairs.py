@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import rotations as rot
+from ..pose import mirrored_matrot
 from ..posecodes.lexicon.lookup import normal
 from ..posecodes.measure import measure, posecodes_hold
 from ..posecodes.vocabulary import POSECODES, mirror_code
@@ -23,7 +24,7 @@ from . import captions
 from .chat_pairs import CHAT
 from .named_poses import NamedPose, near_any, read_named
 from .pairs import Batch
-from .pose_data import PART_INDEX, PoseSet, density_weights, mirror, read_folder
+from .pose_data import PART_INDEX, PoseSet, density_weights, read_folder
 from .solved_poses import SolvedPoses, draw, read_solved
 
 _SHARES: Final = {
@@ -127,7 +128,7 @@ class CaptionPairs:
                 said = [self.code_names[c] for c in self._solved.asked[at].tolist() if c >= 0]
                 matrot[i] = self._solved.matrot[at]
                 if rng.random() < 0.5:
-                    said, matrot[i] = [mirror_code(c) for c in said], mirror(matrot[i][None])[0]
+                    said, matrot[i] = [mirror_code(c) for c in said], mirrored_matrot(matrot[i][None])[0]
             elif kind == "asked":  # no pose is known that does all this: geometry alone judges what is made of it
                 said, matrot[i] = list(self._asked[rng.randrange(len(self._asked))]), torch.nan
                 said = [mirror_code(c) for c in said] if rng.random() < 0.5 else said
@@ -188,7 +189,7 @@ class CaptionPairs:
         pick = torch.multinomial(self._weights, 2 * count, generator=generator, replacement=True)
         poses = self._poses.matrot[pick]
         flip = torch.rand(2 * count, generator=generator) < 0.5
-        poses = torch.where(flip[:, None, None, None], mirror(poses), poses)
+        poses = torch.where(flip[:, None, None, None], mirrored_matrot(poses), poses)
         a, b = poses[:count].clone(), poses[count:]
         swap = torch.rand(count, generator=generator) < 0.3
         upper = PART_INDEX["left_arm"] + PART_INDEX["right_arm"] + PART_INDEX["head"]

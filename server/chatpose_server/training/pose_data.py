@@ -1,5 +1,4 @@
-"""Poses to train on: reading folders, facing every pose to the front, mirroring, recombining. Knows no words and no
-model.
+"""Poses to train on: reading folders, facing every pose to the front, even sampling. Knows no words and no model.
 
 Two layouts are read: our npz (``local_rotvec`` (N, 22, 3), ``clip``, ``text``, ``ok``) and AMASS (``poses`` (N, >=66)
 axis-angle, z up, ``mocap_framerate`` or ``mocap_frame_rate``).
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from .. import rotations as rot
 from ..body import default_body
-from ..skeleton import BODY_JOINTS, INDEX, MIRROR
+from ..skeleton import BODY_JOINTS, INDEX
 
 _BODY: Final = len(BODY_JOINTS)
 _AMASS_FPS: Final = 6.0  # poses a second that are kept: neighbours closer in time are all but equal
@@ -119,12 +118,6 @@ def face_front(matrot: Tensor) -> Tensor:
     yaw = heading(matrot[:, 0])
     back = rot.rotvec_to_matrot(torch.stack([torch.zeros_like(yaw), -yaw, torch.zeros_like(yaw)], -1))
     return torch.cat([(back @ matrot[:, 0])[:, None], matrot[:, 1:]], 1)
-
-
-def mirror(matrot: Tensor) -> Tensor:
-    """(B, 22, 3, 3) in a mirror: left and right swapped, reflected in x = 0."""
-    flip = torch.tensor([-1.0, 1.0, 1.0])
-    return matrot[:, list(MIRROR[:_BODY])] * (flip[:, None] * flip)
 
 
 def density_weights(matrot: Tensor, clusters: int = 1500, seed: int = 0) -> Tensor:

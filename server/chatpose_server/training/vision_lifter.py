@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .. import rotations as rot
-from ..posecodes.measure import mirrored
+from ..pose import mirrored_matrot
 from ..skeleton import PARENTS
 from ..vision import fit
 from ..vision.blazepose import AT, MIRROR
@@ -132,7 +132,7 @@ def read_observed(path: Path) -> Readings:
         torch.cat([inside, inside[:, at]]), torch.zeros(2 * len(focal), MARKS), torch.cat([lens, lens]),
     )  # fmt: skip
     return Readings(
-        seen, torch.cat([matrot, mirrored(matrot)]), torch.cat([unit, mirror_unit(unit)]),
+        seen, torch.cat([matrot, mirrored_matrot(matrot)]), torch.cat([unit, mirror_unit(unit)]),
         torch.cat([centre, mirror_unit(centre)]),
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .. import rotations as rot
-from ..posecodes.measure import mirrored
+from ..pose import mirrored_matrot
 from ..skeleton import BODY_JOINTS
 from .blazepose import MIRROR, NAMES, Landmarks, Reading
 from .networks import WEIGHTS
@@ -161,7 +161,7 @@ def joined(said: Said) -> Said:
     across = torch.tensor([-1.0, 1.0, 1.0])
     at = list(MIRROR)
     return Said(
-        rot.project_to_so3(said.matrot[:n] + mirrored(said.matrot[n:])),
+        rot.project_to_so3(said.matrot[:n] + mirrored_matrot(said.matrot[n:])),
         (said.places[:n] + said.places[n:, at] * across) / 2,
         (said.unit[:n] + mirror_unit(said.unit[n:])) / 2,
         (said.log_sigma[:n] + said.log_sigma[n:, at]) / 2,

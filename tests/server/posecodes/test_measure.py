@@ -6,6 +6,7 @@ import pytest
 import torch
 from chatpose_server import rotations as rot
 from chatpose_server.body import default_body
+from chatpose_server.pose import mirrored_matrot
 from chatpose_server.posecodes import measure as m
 from chatpose_server.posecodes import starts
 from chatpose_server.posecodes.vocabulary import POSECODES, QUANTITIES
@@ -98,7 +99,7 @@ def test_side_lying_starts_lie_on_the_side_they_name(side):
 
 def test_a_mirrored_pose_has_mirrored_measures():
     poses = some_poses()
-    values, other = m.measure(poses), m.measure(m.mirrored(poses))
+    values, other = m.measure(poses), m.measure(mirrored_matrot(poses))
     expected = torch.stack([other[:, NAMES.index(QUANTITIES[n].mirror)] * QUANTITIES[n].mirror_sign for n in NAMES], 1)
     off = (values - expected).abs()
     wrap = torch.tensor([QUANTITIES[n].unit == "deg" for n in NAMES])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from chatpose_server import rotations as rot
-from chatpose_server.pose import Pose
+from chatpose_server.pose import Pose, mirrored_matrot
 from chatpose_server.posecodes import measure as m
 from chatpose_server.posecodes import refine, say, starts
 from chatpose_server.posecodes.parse import parse, phrases
@@ -119,7 +119,7 @@ def test_only_true_things_are_selected(some):
 
 def test_a_mirrored_pose_is_said_with_the_sides_swapped():
     matrot = rot.quat_to_matrot(starts.body_quats()[list(starts.BODIES).index("half_kneel_left")][None])
-    both = torch.cat([matrot, m.mirrored(matrot)])
+    both = torch.cat([matrot, mirrored_matrot(matrot)])
     one, other = (say.say(say.select(c), length="short") for c in say.true_posecodes(m.measure(both)))
     swap = {"left": "right", "right": "left"}
     words = one.replace("right angle", "square").split()

@@ -1,4 +1,4 @@
-"""Reading poses, facing them to the front, mirroring, even sampling."""
+"""Reading poses, facing them to the front, even sampling."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from chatpose_server.training.pose_data import (
     density_weights,
     face_front,
     heading,
-    mirror,
     read_folder,
 )  # fmt: skip
 
@@ -40,18 +39,6 @@ def test_heading_is_taken_away_and_nothing_else(yaw, posture):
     after = default_body().forward_kinematics(once).joints[0]
     torch.testing.assert_close(before[:, 1], after[:, 1], rtol=0, atol=1e-4)  # heights are what they were
     torch.testing.assert_close(torch.cdist(before, before), torch.cdist(after, after), rtol=0, atol=1e-4)
-
-
-def test_mirror_is_its_own_inverse_and_swaps_sides():
-    poses = rot.rotvec_to_matrot(torch.randn(5, 22, 3, generator=torch.Generator().manual_seed(2)))
-    torch.testing.assert_close(mirror(mirror(poses)), poses)
-    a = default_body().forward_kinematics(poses).joints
-    b = default_body().forward_kinematics(mirror(poses)).joints
-    left, right = 20, 21
-    flip = torch.tensor([-1.0, 1.0, 1.0])
-    torch.testing.assert_close(
-        a[:, left] * flip, b[:, right], rtol=0, atol=2e-3
-    )  # the body itself is symmetric to 1 mm
 
 
 def test_both_layouts_are_read(tmp_path):
