@@ -15,9 +15,8 @@ from bl_ext.dev.chatpose.client.connection import State
 from bl_ext.dev.chatpose.operators import connection as connection_operators
 from bl_ext.dev.chatpose.rig import apply
 
+from tests.addon import effort
 from tests.fake_server import LOADING, RAISED_ARM, READY
-
-TICK_LIMIT = 0.010  # seconds of the main thread's own work
 
 
 def _ask(prompt="raise an arm"):
@@ -51,20 +50,18 @@ def test_prompt_to_pose_is_one_undo_step(server, body, settle):
 
 
 def test_ticks_are_short(server, body, settle):
-    """Every tick of a whole request, in the main thread's own time: the machine's other work is not ours."""
     bpy.ops.ed.undo_push(message="Start")
     _ask()  # once unmeasured: the first of everything loads something
     settle()
-    longest = []
-    while len(longest) < 6 and min(longest, default=1) >= TICK_LIMIT:  # a collection of garbage may fall into any tick
-        longest.append(0.0)
-        _ask()
-        while session.current.work is not None or session.current.jobs.waiting:
-            start = time.thread_time()
-            session.pump()
-            longest[-1] = max(longest[-1], time.thread_time() - start)
-            time.sleep(0.005)
-    assert min(longest) < TICK_LIMIT, longest
+    posed = _snapshot(_rig())
+    bpy.ops.ed.undo()
+    assert _snapshot(_rig()) != posed
+    _ask()
+    while session.current.work is not None or session.current.jobs.waiting:
+        tick = effort.spent(session.pump)
+        assert effort.is_short(tick), tick
+        time.sleep(0.005)
+    assert _snapshot(_rig()) == posed
 
 
 def test_the_timer_ends_with_the_work(server, body, settle):
@@ -85,9 +82,8 @@ def test_a_flood_of_messages_does_not_hold_up_a_tick(server, body, settle):
     status = jobs_module.JobStatus(id="job0", state="running", text="x" * 1000)
     for _ in range(100_000):
         session.current.jobs._inbox.put(jobs_module.Progressed(handle, status))
-    start = time.thread_time()
     session.pump()
-    assert time.thread_time() - start < 5 * TICK_LIMIT  # all of them would take a second
+    assert session.current.jobs._inbox.qsize() > 50_000  # all of them would take a second
     bpy.ops.chatpose.cancel()
 
 

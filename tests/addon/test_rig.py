@@ -242,6 +242,14 @@ def test_feet_are_on_the_ground(ours, place):
     assert _lowest(ours) == pytest.approx(place.translation.z, abs=0.001)
 
 
+@pytest.mark.parametrize("turn", [(0, 0, 0), (0, 0, 1.0), (math.pi / 2, 0, 0.3), (0.4, 0.2, 1.0)])
+def test_the_lowest_point_is_a_vertex_however_the_object_lies(ours, turn):
+    """By Blender's bounding box where that is exact, by the skin where it is not."""
+    ours.rotation_euler, ours.scale = turn, (1.5, 1.5, 1.5)
+    apply.apply_pose(bpy.context, ours, CROUCH | POSE, apply.Options(height="KEEP"))
+    assert apply.lowest(bpy.context, ours) == pytest.approx(_lowest(ours), abs=2e-6)
+
+
 def test_height_keep_leaves_the_pelvis(ours):
     apply.apply_pose(bpy.context, ours, CROUCH, apply.Options(height="KEEP"))
     assert tuple(ours.pose.bones["pelvis"].location) == (0, 0, 0)
