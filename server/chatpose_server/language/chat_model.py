@@ -29,11 +29,9 @@ from .devices import (
     Quantization,
     cache_bytes,
     check_memory,
-    check_quantization,
     device_of,
-    known_quantization,
     memory_needed,
-    pick_device,
+    pick_device_and_bits,
     quantization_config,
 )
 from .head import PoseHead
@@ -63,9 +61,7 @@ def load_chat_model(
 ) -> ChatModel:
     """Loads a folder of ``chat_layout``. Raises CheckpointFilesError, DeviceError (each with what to do), Cancelled."""
     options = options or options_from_environment()
-    bits = known_quantization(quantize)
-    place = pick_device(device, dtype)
-    check_quantization(bits, place)
+    place, bits = pick_device_and_bits(device, dtype, quantize)
     progress("Looking at the files", 0.0)
     config, sees = check_folder(folder)
     header, state = read_head(folder)

@@ -69,8 +69,15 @@ def pick_device(wanted: str = "auto", dtype: str = "auto") -> Device:
     raise DeviceError(f"The device '{wanted[:40]}' is not known; choose 'auto', 'cpu', 'cuda' or 'mps'.")
 
 
-def known_quantization(wanted: str) -> Quantization:
-    """``none``, ``8bit`` or ``4bit``. Raises DeviceError for anything else."""
+def pick_device_and_bits(wanted: str, dtype: str, quantize: str) -> tuple[Device, Quantization]:
+    """Where a model is put and in how many bits. Raises DeviceError, with what to do, where that cannot be."""
+    bits = _known_quantization(quantize)
+    device = pick_device(wanted, dtype)
+    check_quantization(bits, device)
+    return device, bits
+
+
+def _known_quantization(wanted: str) -> Quantization:
     for one in QUANTIZATIONS:
         if one == wanted:
             return one

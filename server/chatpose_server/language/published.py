@@ -21,7 +21,7 @@ from ..models import store
 from ..progress import Progress, no_progress
 from . import conversation as talk
 from . import llava_layout as layout
-from .answering import CAMERA_FLIP, ChatWithPoses, Conversation, Options, options_from_environment, turn_text
+from .answering import ChatWithPoses, Conversation, Options, options_from_environment, turn_text
 from .base import LanguageRequest
 from .decoding import Decoder, Prompt
 from .devices import (
@@ -31,11 +31,9 @@ from .devices import (
     Quantization,
     cache_bytes,
     check_memory,
-    check_quantization,
     device_of,
-    known_quantization,
     memory_needed,
-    pick_device,
+    pick_device_and_bits,
     quantization_config,
 )
 from .head import PoseHead
@@ -44,8 +42,6 @@ from .vision_inputs import clip_processor, image_hash, pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-__all__ = ["CAMERA_FLIP", "KEPT_WHOLE", "Options", "PublishedChatPose", "load_published", "options_from_environment"]
 
 LICENCE: Final = (
     "ChatPose weights: no licence published. They derive from LLaVA-1.5 and Vicuna (Llama 2 Community License) and "
@@ -74,9 +70,7 @@ def load_published(
     TokenizerError, DeviceError (each with what to do) and Cancelled.
     """
     options = options or options_from_environment()
-    bits = known_quantization(quantize)
-    place = pick_device(device, dtype)
-    check_quantization(bits, place)
+    place, bits = pick_device_and_bits(device, dtype, quantize)
     progress("Looking at the files", 0.0)
     imported = store.cache_dir() / "models" / name_or_path
     folder = imported if (imported / layout.CONVERTED_FILE).is_file() else layout.fetch(name_or_path, progress)

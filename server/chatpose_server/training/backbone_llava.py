@@ -57,7 +57,7 @@ class LlavaBackbone(Backbone):
         added = [i for name in ADDED_TOKENS if (i := self.tokens.token_id(name)) is not None]
         super().__init__(model, place, added, how)
         self.processor = clip_processor(self.sources.clip_folder, self.sources.model_config.vision_config.image_size)
-        self._features: OrderedDict[tuple[Path, Any], Tensor] = OrderedDict()
+        self._features: OrderedDict[tuple[Path | None, Any], Tensor] = OrderedDict()
 
     def encode(self, example: Example) -> Encoded:
         """Answers are found by encoding ever longer text: LLaMA's tokeniser looks across the turns' borders."""
@@ -97,19 +97,19 @@ class LlavaBackbone(Backbone):
 
     @torch.no_grad()
     def _look(self, example: Example) -> Tensor:
-        """(patches, H), in the computer's memory."""
+        """(patches, H), in the computer's memory. Kept by picture, where the trainer keeps whole examples: a picture
+        comes back with its question and answer in other words.
+        """
         key = (example.image, example.box)
         if key not in self._features:
             image = example.picture()
-            assert image is not None and example.image is not None
+            assert image is not None
             tower = next(self.model.model.vision_tower.parameters())
             seen = pixels(self.processor, image).to(device=tower.device, dtype=tower.dtype)
-            self._features[example.image, example.box] = self.model.get_image_features(
-                pixel_values=seen
-            ).pooler_output[0].cpu()  # fmt: skip
+            self._features[key] = self.model.get_image_features(pixel_values=seen).pooler_output[0].cpu()
             while len(self._features) > _PICTURES_KEPT:
                 self._features.popitem(last=False)
-        return self._features[example.image, example.box] if example.image else torch.zeros(0)
+        return self._features[key]
 
     def export(self, out: Path, head: PoseHead, recipe: str, progress: Progress = no_progress) -> None:
         """See Backbone: our own layout, CLIP and head included."""

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from .. import rotations as rot
 from ..language import llava_layout as layout
 from ..language import lora
+from ..language.answering import CAMERA_FLIP
 from ..language.devices import Device, pick_device
 from ..language.head import PoseHead
-from ..language.published import CAMERA_FLIP
 from ..models.catalogue import CATALOGUE
 from ..progress import Progress, no_progress
 from ..skeleton import BODY_JOINTS

@@ -56,15 +56,15 @@ def solve(
     ``prior``: which of our priors says what is natural. ``lifter``: what knows how BlazePose errs, or None.
     """
     put = corrections or {}
-    seen = seen_of(person, width, height, focal_px, put, hands)
+    inside = _inside(person.pixels, width, height)
+    seen = seen_of(person, inside, width, height, focal_px, put, hands)
     with _one_thread():
         model = lifter()
         if model is not None:
-            inside = torch.from_numpy(_inside(person.pixels, width, height))
             by_hand = {AT[name]: xy for name, xy in put.items()}
             moved = (seen.pixels[: len(NAMES)] - torch.from_numpy(person.pixels)).norm(dim=1) > _STILL
             along = {k: (float(seen.pixels[k, 0]), float(seen.pixels[k, 1])) for k in moved.nonzero()[:, 0].tolist()}
-            seen = replace(seen, lifted=lift(model, person, inside, seen.focal, by_hand, along))
+            seen = replace(seen, lifted=lift(model, person, torch.from_numpy(inside), seen.focal, by_hand, along))
         fitted = fit(seen, embedded_prior(prior))
     score = float(seen.trust[: len(NAMES)].clamp(max=1).mean()) * math.exp(-max(0.0, fitted.cost - _GOOD_COST))
     pose, camera = stand(fitted, seen, score)
@@ -92,18 +92,18 @@ def _one_thread() -> Generator[None]:
 
 def seen_of(
     person: Landmarks,
+    inside: np.ndarray,
     width: int,
     height: int,
     focal_px: float | None,
     corrections: Mapping[str, tuple[float, float]],
     hands: Sequence[Hand] = (),
 ) -> Seen:
-    """What is known of a person, as the fit takes it."""
+    """What is known of a person, as the fit takes it. ``inside`` (33,): see ``_inside``."""
     body, rest = len(NAMES), len(MARKS) - len(NAMES)
     pixels = torch.cat([torch.from_numpy(person.pixels).float(), torch.zeros(rest, 2)])
     space = torch.cat([torch.from_numpy(person.world).float(), torch.zeros(rest, 3)])
     trust, space_trust = torch.zeros(len(MARKS)), torch.zeros(len(MARKS))
-    inside = _inside(person.pixels, width, height)
     trust[:body] = torch.from_numpy(person.visibility * inside).float().clamp(min=UNSEEN)
     space_trust[:body] = torch.from_numpy(person.visibility).float().clamp(min=UNSEEN)
     for hand in hands:

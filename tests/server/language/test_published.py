@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from chatpose_server import rotations as rot
+from chatpose_server.language.answering import Options
 from chatpose_server.language.base import ChatTurn, LanguageRequest
-from chatpose_server.language.published import Options, PublishedChatPose, load_published
+from chatpose_server.language.published import PublishedChatPose, load_published
 from chatpose_server.pose import Pose
 from chatpose_server.progress import Cancelled
 from PIL import Image

@@ -7,7 +7,8 @@ import torch
 from chatpose_server import engine as rooms
 from chatpose_server.engine import Engine, ModelHost, PeopleRequest, Picture, PoseRequest
 from chatpose_server.language import published
-from chatpose_server.language.published import Options, load_published
+from chatpose_server.language.answering import Options
+from chatpose_server.language.published import load_published
 from PIL import Image
 
 from ..vision.drawn import SIZE, side_by_side
