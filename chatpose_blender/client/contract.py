@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 API_VERSION: Final = 1
@@ -69,10 +69,6 @@ class Pose:
             None if betas is None else tuple(_numbers(betas, None, "betas")),
             None if score is None else _number(score, "score"),
         )
-
-    def without_transl(self) -> Pose:
-        """The same rotations, saying nothing of where the body stands."""
-        return replace(self, transl=None)
 
 
 # -- requests ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import rotations as rot
 from .rotations import Array
 
 Z_UP: Array = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -29,18 +28,6 @@ def to_blender(position: ArrayLike) -> Array:
 def from_blender(position: ArrayLike) -> Array:
     """(..., 3) metres, Blender's frame -> SMPL-X's: (x, y, z) -> (x, z, -y)."""
     return np.asarray(position, np.float64) @ Z_UP
-
-
-def quat_to_blender(quat: ArrayLike) -> Array:
-    """A rotation in SMPL-X's frame as the same rotation in Blender's: (w, x, y, z) -> (w, x, -z, y)."""
-    q = np.asarray(quat, np.float64)
-    return np.concatenate([q[..., :1], to_blender(q[..., 1:])], -1)
-
-
-def quat_from_blender(quat: ArrayLike) -> Array:
-    """The way back: (w, x, y, z) -> (w, x, z, -y)."""
-    q = np.asarray(quat, np.float64)
-    return np.concatenate([q[..., :1], from_blender(q[..., 1:])], -1)
 
 
 def measure(heads: Mapping[str, ArrayLike]) -> Array:
@@ -69,11 +56,6 @@ def measure(heads: Mapping[str, ArrayLike]) -> Array:
     left /= np.linalg.norm(left)
     forward = np.cross(left, up)
     return np.stack([left, up, forward], -1)
-
-
-def basis_quat(basis: ArrayLike) -> Array:
-    """A measured frame as a quaternion."""
-    return rot.from_matrot(basis)
 
 
 def _snapped(vector: Array) -> Array:

@@ -9,7 +9,7 @@ retarget.retarget(fit, quats)                # bone name -> local quaternion
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -98,28 +98,6 @@ class RigMap:
     def missing(self) -> tuple[str, ...]:
         """The core joints that no bone plays."""
         return tuple(joint for joint in CORE_JOINTS if joint not in self.bones)
-
-    def joint_of(self, bone: str) -> str | None:
-        """The SMPL-X joint whose rotation reaches this bone first; None if the bone is not mapped.
-
-        For the spine the nearest of spine1..3 by its place in the chain.
-        """
-        for joint, chain in (*self.bones.items(), *self.twists.items()):
-            if bone in chain:
-                return joint
-        if bone in self.spine:
-            at = (self.spine.index(bone) + 1) / len(self.spine)
-            return f"spine{max(1, round(3 * at))}"
-        if bone in self.neck:
-            return "neck"
-        return "pelvis" if bone == self.mover else None
-
-    def with_bone(self, joint: str, *bones: str) -> RigMap:
-        """The same map with other bones for one joint, or none; for a mapping editor."""
-        if joint in ("spine", "neck"):
-            return replace(self, **{joint: bones})
-        rest = {name: chain for name, chain in self.bones.items() if name != joint}
-        return replace(self, bones={**rest, joint: bones} if bones else rest)
 
     def to_json(self) -> dict[str, Any]:
         """A preset for a file."""

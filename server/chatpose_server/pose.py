@@ -90,10 +90,6 @@ class Pose:
         transl = None if self.transl is None else (-self.transl[0], self.transl[1], self.transl[2])
         return replace(self, joints=joints, transl=transl)
 
-    def merged_over(self, base: Pose) -> Pose:
-        """This pose where it speaks, ``base`` elsewhere."""
-        return replace(self, joints={**base.joints, **self.joints}, transl=self.transl or base.transl)
-
     # -- the wire ------------------------------------------------------------------------------------------------
     def to_json(self) -> dict[str, Any]:
         """The JSON object of the wire (``format``, ``joints``, ``transl``, ``betas``, ``score``)."""

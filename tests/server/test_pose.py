@@ -63,13 +63,6 @@ def test_matrices_are_mirrored_as_poses_are(names):
     torch.testing.assert_close(mirrored_matrot(stack_matrot(poses, names)), expected)
 
 
-def test_absent_joints_are_left_alone():
-    arm = Pose({"left_elbow": (0.0, 1.0, 0.0, 0.0)})
-    merged = arm.merged_over(some())
-    assert merged.joints["left_elbow"] == (0.0, 1.0, 0.0, 0.0)
-    assert merged.joints["right_elbow"] == some().joints["right_elbow"]
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [

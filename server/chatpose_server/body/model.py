@@ -55,11 +55,6 @@ class BodyModel:
     num_betas: int
     licence: str
 
-    @property
-    def is_standin(self) -> bool:
-        """True for our own CC0 body, whose betas differ from SMPL-X's."""
-        return self.name == "standin"
-
     @functools.cached_property
     def neutral_joints(self) -> Tensor:
         """(55, 3) joint positions of the mean shape at rest."""

@@ -38,7 +38,6 @@ _DEFAULT: Final[Mapping[str, str]] = {
     "sample": "vposer", "project": "both", "interpolate": "posendf", "denoise": "both", "complete": "vposer",
     "ik": "posendf",
 }  # fmt: skip
-PRIOR_NAMES: Final = ("vposer", "posendf", "both")
 MAX_SAMPLES: Final = 1024
 MAX_FRAMES: Final = 20_000
 IK_JOINTS: Final[tuple[str, ...]] = BODY_JOINTS

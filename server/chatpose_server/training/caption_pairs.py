@@ -31,7 +31,6 @@ _SHARES: Final = {
     "whole": 0.08, "limbs": 0.08, "solved": 0.24, "asked": 0.28, "label": 0.02, "named": 0.27, "chat": 0.03,
 }  # fmt: skip
 _ASKED_SETS: Final = 12000
-_POOL: Final = 6000  # poses measured at a time; refilled when used up
 _TRANSPLANTS: Final = (
     ("left_arm",), ("right_arm",), ("left_arm", "right_arm"), ("head",), ("trunk",), ("legs",), ("left_leg",),
     ("right_leg",), ("legs", "left_arm"), ("legs", "right_arm"), ("legs", "left_arm", "right_arm"),

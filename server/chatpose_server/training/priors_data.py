@@ -32,21 +32,6 @@ TEST_PERCENT: Final = 15
 VALID_PERCENT: Final = 7
 UNSEEN_SUBJECTS: Final = frozenset({"14", "55", "135"})  # CMU subjects of whom nothing is trained on
 
-AMASS_SPLITS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "vposer-v2": {"train": ("CMU", "BMLrub_train"), "valid": ("BMLrub_vald",), "test": ("BMLrub_test",)},
-    "vposer-v1": {
-        "train": ("CMU", "PosePrior", "MPI_Limits", "TotalCapture", "Eyes_Japan_Dataset", "KIT", "BMLrub", "EKUT",
-                  "TCD_handMocap", "ACCAD"),
-        "valid": ("HumanEva", "MPI_HDM05", "SFU", "MPI_mosh"), "test": ("Transitions_mocap", "SSM_synced"),
-    },
-    "posendf": {
-        "train": ("CMU", "MPI_Limits", "TotalCapture", "Eyes_Japan_Dataset", "KIT", "BMLrub", "BMLhandball", "BMLmovi",
-                  "EKUT", "TCD_handMocap", "ACCAD"),
-        "valid": ("HumanEva", "MPI_HDM05", "SFU", "MPI_mosh"), "test": ("Transitions_mocap", "SSM_synced"),
-    },
-}  # fmt: skip
-"""AMASS folders by split, as the published programs chose them."""
-
 Split = Literal["train", "valid", "test", "unseen"]
 
 

@@ -97,7 +97,6 @@ _PRIOR_EVERY: Final = 3
 _GROUPS: Final = ("legs", "arms", "trunk", "breadth")
 _LENGTH_SIGMA: Final = 0.08  # of the logarithm of a group's bone lengths
 _FOCAL_SIGMA: Final = 0.12  # of the logarithm of the focal length
-_STIFF: Final = {"pelvis": 0.2, "spine": 3.0, "neck": 1.5, "collar": 2.5, "foot": 3.0, "wrist": 1.5}
 
 
 @dataclass(frozen=True)

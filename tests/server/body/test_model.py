@@ -90,7 +90,6 @@ def test_a_licensed_files_layout_has_correctives_and_300_betas(tmp_path):
     posedirs[7, 1, 0] = 1.0
     body = load_body(smaller(tmp_path, shapedirs=shapedirs, posedirs=posedirs))
     assert body.num_betas == 300
-    assert not body.is_standin
     pose = torch.eye(3).expand(1, 55, 3, 3).clone()
     pose[0, 1] = rot.rotvec_to_matrot(torch.tensor([0.5, 0.0, 0.0]))
     with_correctives = body.skin(pose)

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from chatpose_server.language.decoding import Decoder, Prompt, TemplateDraft, generate_plainly, text_prompt
+from chatpose_server.language.decoding import Decoder, Prompt, TemplateDraft, text_prompt
 from chatpose_server.progress import Cancelled
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from .yardstick import generate_plainly
 
 VOCABULARY = 97
 STOP = (2,)

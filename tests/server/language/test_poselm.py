@@ -6,7 +6,7 @@ import pytest
 import torch
 from chatpose_server.language import lora
 from chatpose_server.language.base import ChatTurn, LanguageRequest
-from chatpose_server.language.decoding import generate_plainly, text_prompt
+from chatpose_server.language.decoding import text_prompt
 from chatpose_server.language.poselm import (
     POSE_TOKEN,
     ModelFileError,
@@ -21,6 +21,7 @@ from chatpose_server.progress import Cancelled
 from chatpose_server.rotations import geodesic_angle, rot6d_columns_to_matrot
 
 from . import tiny
+from .yardstick import generate_plainly
 
 
 @pytest.fixture

@@ -245,7 +245,7 @@ def test_completing_keeps_what_it_is_told_to(prior) -> None:
     arms = [PRIOR_JOINTS.index(n) for n in ("left_shoulder", "right_elbow", "left_wrist", "spine3")]
     assert apart_deg(found[1:3], found[2:4])[:, arms].mean() > 5
     distance = embedded_prior("posendf").distance(quats(found))
-    rest_above = quats([pose(**dict.fromkeys((), (0, 0, 0))).merged_over(given)])
+    rest_above = quats([given])
     assert distance.mean() < embedded_prior("posendf").distance(rest_above).item() + math.radians(2)
 
 
