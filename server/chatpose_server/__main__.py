@@ -299,7 +299,7 @@ def _models_fetch(options: argparse.Namespace) -> int:
 
 
 def _models_import(options: argparse.Namespace) -> int:
-    from .models.importer import import_file
+    from .importer import import_file
 
     print(import_file(options.file, _stages()))
     return 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from chatpose_server import rotations as rot
+from chatpose_server.importer import ImportFileError, import_file
 from chatpose_server.language import chat_layout
 from chatpose_server.language.answering import Options
 from chatpose_server.language.base import ChatTurn, LanguageRequest
@@ -16,7 +17,6 @@ from chatpose_server.language.devices import pick_device
 from chatpose_server.language.head import PoseHead
 from chatpose_server.language.llava_layout import CheckpointFilesError
 from chatpose_server.language.loading import load_language_model
-from chatpose_server.models.importer import ImportFileError, import_file
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from chatpose_server.importer import ImportFileError, import_file
 from chatpose_server.language import llava_layout as layout
 from chatpose_server.language.answering import Options, options_from_environment
 from chatpose_server.language.base import LanguageRequest
 from chatpose_server.language.devices import DeviceError
 from chatpose_server.language.llama_tokens import LlamaTokens, TokenizerError
 from chatpose_server.language.published import KEPT_WHOLE, load_published, memory_of_shape
-from chatpose_server.models.importer import ImportFileError, import_file
 from chatpose_server.progress import Cancelled
 
 from . import tiny_published as tiny

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ..progress import Progress, no_progress
-from .store import cache_dir
+from .models.store import cache_dir
+from .progress import Progress, no_progress
 
 Kind = Literal["language", "prior", "body"]
 
@@ -116,7 +116,7 @@ def _only_folder(folder: Path) -> Path:
 
 # -- folders -----------------------------------------------------------------------------------------------------------
 def _import_folder(folder: Path, title: str, progress: Progress, clip: str | None) -> Imported:
-    from ..language.chat_layout import is_taught
+    from .language.chat_layout import is_taught
 
     if is_taught(folder):
         return _import_chat_model(folder, title, progress)
@@ -139,8 +139,8 @@ def _looks_like_checkpoint(folder: Path) -> bool:
 
 
 def _import_chatpose(folder: Path, title: str, progress: Progress, clip: str | None) -> Imported:
-    from ..language import llava_layout as layout
-    from ..language.llama_tokens import MODEL_FILE, LlamaTokens
+    from .language import llava_layout as layout
+    from .language.llama_tokens import MODEL_FILE, LlamaTokens
 
     missing = [name for name in ("config.json", MODEL_FILE) if not (folder / name).is_file()]
     config: dict[str, Any] = {}
@@ -174,7 +174,7 @@ def _import_chatpose(folder: Path, title: str, progress: Progress, clip: str | N
 
 def _import_chat_model(folder: Path, title: str, progress: Progress) -> Imported:
     """A folder as our own training exports it: checked whole, then copied as it is."""
-    from ..language.chat_model import check_folder
+    from .language.chat_model import check_folder
 
     check_folder(folder)
     out = cache_dir() / "models" / _safe_name(title)
@@ -224,7 +224,7 @@ def _import_one(path: Path) -> Imported:
 
 
 def _import_prior(path: Path, title: str) -> Imported:
-    from ..priors.checkpoints import convert_prior, load_prior
+    from .priors.checkpoints import convert_prior, load_prior
 
     family = str(load_prior(path).family)  # made whole once, so that damage is found now
     out = cache_dir() / "priors" / f"{_safe_name(title)}.safetensors"
@@ -239,7 +239,7 @@ def _import_prior(path: Path, title: str) -> Imported:
 
 
 def _import_body(path: Path) -> Imported:
-    from ..body.model import load_body
+    from .body.model import load_body
 
     body = load_body(path)
     out = cache_dir() / "bodies" / path.name
