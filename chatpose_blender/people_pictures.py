@@ -1,24 +1,30 @@
 """The reference picture as a thumbnail with the people in it boxed and numbered.
 
 Blender makes the small picture of an image itself, in a thread of its own, once a panel shows it; a timer looks whether
-it is there and draws the boxes into a copy. Where Blender makes none (4.2 and 4.3 while the scene is rendered with
-Workbench) it is made of the image's pixels, once.
+it is there and draws the boxes into a copy. Of a frame of a movie or sequence Blender makes none, nor of any image in
+4.2 and 4.3 while the scene is rendered with Workbench: those a second Blender makes of the file; a thread waits for it.
 """
+
+import threading
+from dataclasses import dataclass, field
 
 import bpy
 import bpy.utils.previews
 import numpy as np
+from numpy.typing import NDArray
 
 from . import image_sources, seen, session
-from .client import picture as pictures
 from .client.contract import Sight
+from .client.http import ClientError
 
 TICK_SECONDS = 0.2
-MAX_LOOKS = 150  # half a minute; an image that cannot be read never gets a small picture
 PATIENCE = 15  # looks, three seconds, after which Blender will not make one any more
-SIDE = 256  # pixels of a small picture of our own
+SETTLED = 2  # looks at the same frame before it is read: a number is being dragged until then
+WAITING_SHAPE = (144, 256)  # of what is shown while a small picture is made: most films are as wide
 MAX_PICTURES = 24
+UNSAVED = "An unsaved picture is shown here once it was looked at: press Find People"
 _CHOSEN, _OTHER, _INK = (0.25, 0.8, 1.0), (0.95, 0.95, 0.95), (0.05, 0.05, 0.05)
+_PLATE, _DOTS = (0.17, 0.17, 0.17, 1.0), (0.6, 0.6, 0.6, 1.0)
 _GLYPHS = {
     "0": ("111", "101", "101", "101", "111"), "1": ("010", "110", "010", "010", "111"),
     "2": ("111", "001", "111", "100", "111"), "3": ("111", "001", "111", "001", "111"),
@@ -27,10 +33,56 @@ _GLYPHS = {
     "8": ("111", "101", "111", "101", "111"), "9": ("111", "101", "111", "001", "111"),
 }  # fmt: skip
 
+Pixels = NDArray[np.float32]
+"""(H, W, 4), the bottom row first."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the panel would show. ``of``: what the small picture is made from; ``sight``: None before a look."""
+
+    image: tuple[str, int]
+    of: str
+    frame: int
+    sight: Sight | None
+    chosen: int
+
+    @property
+    def key(self) -> str:
+        """Of the picture with its boxes."""
+        people = () if self.sight is None else (self.sight.width, self.sight.height, self.sight.people)
+        return f"{self.of} {hash(people)} {self.chosen}"
+
+
+@dataclass
+class Reading:
+    """A small picture that a thread waits for. ``made`` and ``reason`` are its answer."""
+
+    of: str
+    stopped: threading.Event = field(default_factory=threading.Event)
+    made: Pixels | None = None
+    reason: str = ""
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, shrink: image_sources.Shrink) -> None:
+        """In the thread."""
+        try:
+            self.made = _opaque(shrink(self.stopped))
+        except ClientError as error:
+            self.reason = str(error)
+        except (OSError, ValueError, MemoryError) as error:
+            self.reason = f"The thumbnail cannot be made: {error}."
+        finally:
+            self.over.set()
+
+
 _previews: bpy.utils.previews.ImagePreviewCollection | None = None
-_wanted: tuple[str, int, Sight, int] | None = None  # the image's name and uid, what was seen, who is chosen
+_wanted: Wanted | None = None
 _looks = 0
+_reading: Reading | None = None
 _made: set[int] = set()  # the images, by uid, of which Blender has made a small picture
+_small: dict[str, Pixels] = {}  # those that Blender did not make
+_reasons: dict[str, str] = {}  # why there is none
 
 
 def load() -> None:
@@ -44,74 +96,161 @@ def unload() -> None:
     global _previews, _wanted  # noqa: PLW0603
     if bpy.app.timers.is_registered(draw_wanted):
         bpy.app.timers.unregister(draw_wanted)
+    _stop_reading()
     _wanted = None
-    _made.clear()
+    for known in (_made, _small, _reasons):
+        known.clear()
     if _previews is not None:
         bpy.utils.previews.remove(_previews)
         _previews = None
 
 
-def icon(image: bpy.types.Image, chosen: int) -> int:
+def icon(image: bpy.types.Image, frame: int, chosen: int) -> int:
     """The picture for ``icon_value=``: with boxes once they are drawn, else Blender's own; 0 until there is one.
 
-    ``chosen``: the index of the person to mark. For drawing: only asks, the timer works.
+    ``frame``: of an image that moves; ``chosen``: the index of the person to mark. For drawing: only asks, the timer
+    works.
     """
     global _wanted, _looks
-    known = seen.of(image)
-    shown = seen.shown_now(image)
     if _previews is None or bpy.app.background:
         return 0
-    plain = shown.preview.icon_id if shown.preview is not None else 0
-    sight = known.sight if known is not None else Sight(1, 1)
-    key = _key(shown, sight, chosen)
-    if key in _previews:
-        return _previews[key].icon_id
-    if not sight.people and shown.session_uid in _made:
+    wanted = _wanted_of(image, frame, chosen)
+    if wanted.key in _previews:
+        return _previews[wanted.key].icon_id
+    shown = seen.shown_now(image)
+    moves = image.source in image_sources.MOVES
+    plain = shown.preview.icon_id if not moves and shown.preview is not None else 0
+    if wanted.of in _reasons or (wanted.sight is None and wanted.image[1] in _made):
         return plain
-    wanted = (shown.name, shown.session_uid, sight, chosen)
     if wanted != _wanted:
         _wanted, _looks = wanted, 0
-    if _looks < MAX_LOOKS and not bpy.app.timers.is_registered(draw_wanted):
+    if not bpy.app.timers.is_registered(draw_wanted):
         bpy.app.timers.register(draw_wanted, first_interval=0.01, persistent=True)
-    return plain
+    return _waiting() if moves else plain
+
+
+def retry() -> None:
+    """A picture was chosen anew: what could not be read may be there now."""
+    _reasons.clear()
+
+
+def reason(image: bpy.types.Image, frame: int) -> str:
+    """Why there is no thumbnail, as a sentence; "" where there is one or where it is still made."""
+    return _reasons.get(_wanted_of(image, frame, -1).of, "")
+
+
+def _wanted_of(image: bpy.types.Image, frame: int, chosen: int) -> Wanted:
+    known, moves = seen.of(image), image.source in image_sources.MOVES
+    shown = image if moves else seen.shown_now(image)
+    sight = known.sight if known is not None and known.sight.people else None
+    of = f"{shown.session_uid} {shown.source} {hash(shown.filepath_raw)} {frame if moves else 0}"
+    if known is not None and not image_sources.is_stored(shown):  # what was looked at is shown
+        of += f" {len(known.picture.url)}"
+    return Wanted((shown.name, shown.session_uid), of, frame, sight, chosen if sight is not None else -1)
 
 
 def draw_wanted() -> float | None:
-    """One tick: draws the boxes if Blender's small picture is there; None when there is nothing more to do."""
+    """One tick: draws the boxes if the small picture is there; None when there is nothing more to do."""
     global _looks  # noqa: PLW0603
     if _wanted is None or _previews is None:
         return None
-    name, uid, sight, chosen = _wanted
+    name, uid = _wanted.image
     image = next((each for each in bpy.data.images if each.session_uid == uid), None) or bpy.data.images.get(name)
-    _looks += 1
-    if image is None or _looks > MAX_LOOKS:
+    if image is None:
+        _stop_reading()
         return None
+    _looks += 1
+    if image.source in image_sources.MOVES:
+        return _draw_own(image, _wanted, patience=SETTLED)
     small = _blenders(image)
-    if small is None and _looks < PATIENCE:
-        session.redraw()  # the panel must show the plain one for Blender to make it
-        return TICK_SECONDS
-    if small is not None:
-        _made.add(uid)
-        if not sight.people:
-            session.redraw()
-            return None
-    else:
-        small = ours(image)
-        if small is None:
-            return None
-    if len(_previews) >= MAX_PICTURES:
-        _previews.clear()
-    picture = _previews.new(_key(image, sight, chosen))
-    drawn = boxed(small, sight, chosen)
-    picture.image_size = picture.icon_size = (drawn.shape[1], drawn.shape[0])
-    for pixels in (picture.image_pixels_float, picture.icon_pixels_float):
-        pixels.foreach_set(drawn.ravel())
+    if small is None:
+        return _draw_own(image, _wanted, patience=PATIENCE)
+    _made.add(uid)
+    if _wanted.sight is not None:
+        _draw(_wanted, small)
     session.redraw()
     return None
 
 
-def _blenders(image: bpy.types.Image) -> np.ndarray | None:
-    """(H, W, 4), the bottom row first: what Blender has made; None until then."""
+def _draw_own(image: bpy.types.Image, wanted: Wanted, patience: int) -> float | None:
+    """The same where Blender makes none: begins to read, and waits; after so many looks."""
+    global _reading  # noqa: PLW0603
+    if wanted.of in _small:
+        _draw(wanted, _small[wanted.of])
+        session.redraw()
+        return None
+    if wanted.of in _reasons:
+        return None
+    if _reading is not None and _reading.of != wanted.of:
+        _stop_reading()
+    if _reading is None:
+        if _looks < patience:
+            session.redraw()  # the panel must show the plain one for Blender to make it
+            return TICK_SECONDS
+        known = seen.of(image)
+        shrink = image_sources.shrinking(image, wanted.frame)
+        if shrink is None and known is not None:
+            shrink = image_sources.shrinking_sent(known.picture)
+        if shrink is None:
+            _reasons[wanted.of] = UNSAVED
+            session.redraw()
+            return None
+        _reading = Reading(wanted.of)
+        threading.Thread(target=_reading.run, args=(shrink,), name="chatpose", daemon=True).start()
+    if not _reading.over.is_set():
+        return TICK_SECONDS
+    over, _reading = _reading, None
+    if over.made is None:
+        _reasons[over.of] = over.reason
+    else:
+        if len(_small) >= MAX_PICTURES:
+            _small.clear()
+        _small[over.of] = over.made
+    session.redraw()
+    return 0.0  # drawing gets a tick of its own
+
+
+def _stop_reading() -> None:
+    global _reading  # noqa: PLW0603
+    if _reading is not None:
+        _reading.stopped.set()
+        _reading = None
+
+
+def _draw(wanted: Wanted, small: Pixels) -> None:
+    assert _previews is not None
+    if wanted.key in _previews:
+        return
+    if len(_previews) >= MAX_PICTURES:
+        _previews.clear()
+    _put(wanted.key, small if wanted.sight is None else boxed(small, wanted.sight, wanted.chosen))
+
+
+def _put(key: str, drawn: Pixels) -> int:
+    """Gives Blender the pixels; -> the icon's number."""
+    assert _previews is not None
+    picture = _previews.new(key)
+    picture.image_size = picture.icon_size = (drawn.shape[1], drawn.shape[0])
+    for pixels in (picture.image_pixels_float, picture.icon_pixels_float):
+        pixels.foreach_set(drawn.ravel())
+    return picture.icon_id
+
+
+def _waiting() -> int:
+    """A plate with three dots, so that the panel does not jump when the picture comes."""
+    assert _previews is not None
+    if "waiting" in _previews:
+        return _previews["waiting"].icon_id
+    height, width = WAITING_SHAPE
+    drawn = np.empty((height, width, 4), np.float32)
+    drawn[:] = _PLATE
+    for i in (-1, 0, 1):
+        drawn[height // 2 - 4 : height // 2 + 4, width // 2 + 24 * i - 4 : width // 2 + 24 * i + 4] = _DOTS
+    return _put("waiting", drawn)
+
+
+def _blenders(image: bpy.types.Image) -> Pixels | None:
+    """What Blender has made; None until then."""
     preview = image.preview_ensure()
     width, height = preview.image_size
     values = np.empty(width * height * 4, np.float32)
@@ -120,20 +259,11 @@ def _blenders(image: bpy.types.Image) -> np.ndarray | None:
     return values.reshape(height, width, 4) if values.any() else None
 
 
-def ours(image: bpy.types.Image) -> np.ndarray | None:
-    """The same of the image's pixels; None for an image without any. Takes as long as Blender needs to decode it."""
-    pixels = image_sources.read_pixels(image)
-    if pixels.values.size == 0:
-        return None
-    colours = pictures.to_display(pictures.shrink(pixels.values, SIDE), linear=pixels.linear)
-    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], -1).astype(np.float32) / 255
+def _opaque(colours: NDArray[np.uint8]) -> Pixels:
+    return np.concatenate([colours, np.full_like(colours[..., :1], 255)], -1).astype(np.float32) / np.float32(255)
 
 
-def _key(image: bpy.types.Image, sight: Sight, chosen: int) -> str:
-    return f"{image.session_uid} {hash((sight.width, sight.height, sight.people))} {chosen}"
-
-
-def boxed(small: np.ndarray, sight: Sight, chosen: int) -> np.ndarray:
+def boxed(small: Pixels, sight: Sight, chosen: int) -> Pixels:
     """(H, W, 4), the bottom row first: a small picture, perhaps with empty edges, with boxes and numbers."""
     drawn = small.copy()
     height, width = drawn.shape[:2]
@@ -156,16 +286,18 @@ def boxed(small: np.ndarray, sight: Sight, chosen: int) -> np.ndarray:
             np.s_[ys[0] : ys[1], max(xs[1] - thick, 0) : xs[1]],
         ):
             drawn[part] = colour
-        _number(drawn, str(i + 1), xs[0], ys[1], size, colour)
+        if len(sight.people) > 1:
+            _number(drawn, str(i + 1), xs[0], ys[1], size, colour)
     return drawn
 
 
 def _number(drawn: np.ndarray, text: str, x: int, top: int, size: int, colour: tuple[float, ...]) -> None:
-    """A number on a plate of its own, in the upper left corner of a box."""
+    """A number on a plate of its own, on a box's upper left corner; inside, over the head, only where it must be."""
     glyphs = [np.array([[int(c) for c in row] for row in _GLYPHS[digit]][::-1]) for digit in text]
     marks = np.concatenate([np.pad(glyph, ((1, 1), (1, 0))) for glyph in glyphs] + [np.zeros((7, 1), int)], 1)
     plate = np.kron(marks, np.ones((size, size), int))
-    low = max(0, top - plate.shape[0])
+    low = top if top + plate.shape[0] <= drawn.shape[0] else max(0, top - plate.shape[0])
+    x = min(x, max(0, drawn.shape[1] - plate.shape[1]))
     part = drawn[low : low + plate.shape[0], x : x + plate.shape[1]]
     cut = plate[: part.shape[0], : part.shape[1], None] > 0
     part[:] = np.where(cut, np.array((*_INK, 1.0)), np.array(colour))

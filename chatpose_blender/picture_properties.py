@@ -43,9 +43,19 @@ class ChatPosePicture(bpy.types.PropertyGroup):
     )
     facing: EnumProperty(name="Facing", description="Where the character faces afterwards", items=FACINGS)
     hands: EnumProperty(name="Hands", description="What the fingers do", items=HANDS, default="TAKE")
-    first_frame: IntProperty(name="First Frame", description="Frame of the movie or sequence to begin with", default=1)
+    first_frame: IntProperty(
+        name="Frame",
+        description="Frame of the movie or sequence that is shown and posed from, and that a motion begins with",
+        default=1,
+        min=0,
+    )
     frames: IntProperty(
-        name="Frames", description="How many frames to take from there", default=48, min=1, max=500, soft_max=250
+        name="Frames",
+        description="How many frames to take from the shown one on",
+        default=48,
+        min=1,
+        max=500,
+        soft_max=250,
     )
     step: IntProperty(
         name="Step", description="Take every frame, every second one, and so on; between them is filled in", default=1,

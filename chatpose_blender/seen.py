@@ -11,13 +11,15 @@ import bpy
 
 from .client.contract import Pose, Sight
 from .client.picture import Picture
+from .image_sources import MOVES, folder
 
 
 @dataclass(frozen=True)
 class Seen:
     """``image``: the picture's name and uid; ``picture``: what was sent; ``corrections``: points the artist moved.
 
-    ``upright``: name of the image that shows the picture the right way up, "" where the picture itself does.
+    ``upright``: name of the image that shows the picture upright and still, "" where the picture itself does.
+    ``frame``: of a movie or sequence, the one that was looked at.
     """
 
     image: tuple[str, int]
@@ -26,17 +28,24 @@ class Seen:
     pose: Pose | None = None
     corrections: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     upright: str = ""
+    frame: int = 1
 
 
 _current: Seen | None = None
 
 
 def of(image: bpy.types.Image | None) -> Seen | None:
-    """What was seen in this picture, if it is the one that was looked at last."""
+    """What was seen in this picture, at the frame that the panel shows, if it is the one that was looked at last."""
     if image is None or _current is None:
         return None
-    name, uid = _current.image
-    return _current if uid == image.session_uid or name == image.name else None
+    if image.source in MOVES and bpy.context.scene.chatpose.picture.first_frame != _current.frame:
+        return None
+    return _current if _is_of(_current, image) else None
+
+
+def _is_of(seen: Seen, image: bpy.types.Image) -> bool:
+    name, uid = seen.image
+    return uid == image.session_uid or name == image.name
 
 
 def remember(seen: Seen) -> None:
@@ -51,10 +60,10 @@ def forget() -> None:
     _current = None
 
 
-def looked(image: bpy.types.Image, picture: Picture, sight: Sight, pose: Pose | None = None) -> Seen:
+def looked(image: bpy.types.Image, picture: Picture, sight: Sight, pose: Pose | None = None, *, frame: int = 1) -> Seen:
     """Remembers a new look at a picture; corrections hold for as long as the same person of it is meant."""
-    before = of(image)
-    same = before is not None and before.picture.url == picture.url
+    before = _current
+    same = before is not None and _is_of(before, image) and before.picture.url == picture.url
     if same and pose is None:  # only the people were looked for: what is known of one of them stays
         chosen = before.sight
         sight = replace(sight, person=chosen.person, keypoints=chosen.keypoints, camera=chosen.camera)
@@ -67,13 +76,14 @@ def looked(image: bpy.types.Image, picture: Picture, sight: Sight, pose: Pose | 
         pose,
         before.corrections if holds else {},
         before.upright if same else "",
+        frame,
     )
     remember(seen)
     return seen
 
 
 def shown(image: bpy.types.Image) -> bpy.types.Image:
-    """The image to show: the picture, or its upright copy, which is loaded when it is first needed.
+    """The image to show: the picture, or its upright and still copy, which is loaded when it is first needed.
 
     Makes a datablock then: call it from an operator that makes an undo step.
     """
@@ -83,8 +93,9 @@ def shown(image: bpy.types.Image) -> bpy.types.Image:
     there = bpy.data.images.get(seen.upright) if seen.upright else None
     if there is None:
         there = bpy.data.images.load(str(seen.picture.upright))
-        there.name = f"{image.name} Upright"
-        there.pack()  # the copy's folder goes with this Blender
+        there.name = f"{image.name} {seen.frame}" if image.source in MOVES else f"{image.name} Upright"
+        if folder() in seen.picture.upright.parents:
+            there.pack()  # that folder goes with this Blender
         remember(replace(seen, upright=there.name))
     return there
 

@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .picture import PictureError
 
 LIMIT_SECONDS: Final = 300.0  # for one picture; a Blender starts in one to four, in a minute on a busy machine
 STILL_SECONDS: Final = 300.0  # with no word from a movie: a hang
 MOVIE_SIDE: Final = 1280  # pixels: a person in a film still is found at this size
+SMALL_SIDE: Final = 256  # pixels of a thumbnail
 MOVIES: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 _REASONS: Final = 500  # characters of its output, for Copy Details
 
@@ -41,6 +45,35 @@ class Converter:
         if not copy.exists():
             raise PictureError(f"'{file.name}' is damaged or not a picture; save it again as PNG or JPEG.")
         return copy
+
+    def small(self, file: Path, turn: int) -> NDArray[np.uint8]:
+        """(H, W, 3), the bottom row first: a picture as a thumbnail, upright. Raises PictureError."""
+        copy = self.folder / f"small-{threading.get_ident()}-{zlib.crc32(str(file).encode()):08x}.npy"
+        copy.unlink(missing_ok=True)
+        self._run(["small", str(file), str(copy), str(turn), str(SMALL_SIDE)], lambda line: None, LIMIT_SECONDS)
+        values = _load(copy, file)
+        copy.unlink(missing_ok=True)
+        return values
+
+    def still(self, movie: Path, frame: int) -> tuple[Path, NDArray[np.uint8]]:
+        """One frame of a movie (counted from 1): a JPEG, and its thumbnail as ``small``. Read once for both and kept.
+
+        Raises PictureError.
+        """
+        try:
+            told = movie.stat()
+        except OSError as error:
+            raise PictureError(f"'{movie.name}' cannot be read: {error.strerror or error}.") from error
+        version = zlib.crc32(f"{movie} {told.st_mtime_ns} {told.st_size}".encode())
+        folder = self.folder / f"still-{version:08x}"
+        folder.mkdir(exist_ok=True)
+        copy, thumbnail = folder / f"{frame}.jpg", folder / f"{frame}.npy"
+        if not thumbnail.exists():
+            numbers = [str(frame), str(MOVIE_SIDE), str(thumbnail), str(SMALL_SIDE)]
+            self._run(["still", str(movie), str(copy), *numbers], lambda line: None, STILL_SECONDS)
+        if not thumbnail.exists():
+            raise PictureError(f"'{movie.name}' has no frame {frame}, or it cannot be read.")
+        return copy, _load(thumbnail, movie)
 
     def movie(self, file: Path, frames: range, report: Callable[[int], None]) -> list[Path]:
         """A movie's frames (counted from 1) as JPEGs; ``report(count)`` as they come. Raises PictureError.
@@ -91,6 +124,13 @@ class Converter:
             raise PictureError("Reading the picture took too long; save it as PNG or JPEG first.", tail)
         if process.returncode:
             raise PictureError("Blender cannot read this picture; save it again as PNG or JPEG.", tail)
+
+
+def _load(thumbnail: Path, of: Path) -> NDArray[np.uint8]:
+    try:
+        return np.load(thumbnail, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise PictureError(f"'{of.name}' is damaged or not a picture; save it again as PNG or JPEG.") from error
 
 
 class _Watch(contextlib.AbstractContextManager["_Watch"]):

@@ -88,15 +88,22 @@ def from_file(path: Path, convert: Convert) -> Picture:
     header = read_header(data)
     if header is None:
         return _converted(path, data, convert)
+    _refuse_large(path, header)
     pixels = header.width * header.height
-    if pixels > MAX_READ_PIXELS:
-        millions = MAX_READ_PIXELS // 1_000_000
-        raise PictureError(
-            f"'{path.name}' has {header.width:,} x {header.height:,} pixels; make it smaller than {millions} million."
-        )
     if header.turn != 1 or size > MAX_SENT_BYTES or pixels > MAX_SENT_PIXELS:
         return _read_copy(convert(path, header.turn), header.turn)
     return Picture(data_url(data, header.kind))
+
+
+def turn_of(path: Path) -> int:
+    """A file's EXIF orientation, 1 for most. Raises PictureError for one that is missing or too large to be decoded."""
+    try:
+        with path.open("rb") as file:
+            header = read_header(file.read(_HEAD))
+    except OSError as error:
+        raise PictureError(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
+    _refuse_large(path, header)
+    return header.turn if header is not None else 1
 
 
 def from_bytes(data: bytes, file: Path, convert: Convert) -> Picture:
@@ -114,6 +121,14 @@ def from_bytes(data: bytes, file: Path, convert: Convert) -> Picture:
     except OSError as error:
         raise PictureError(f"The packed picture cannot be unpacked: {error.strerror or error}.") from error
     return from_file(file, convert)
+
+
+def _refuse_large(path: Path, header: Header | None) -> None:
+    if header is not None and header.width * header.height > MAX_READ_PIXELS:
+        millions = MAX_READ_PIXELS // 1_000_000
+        raise PictureError(
+            f"'{path.name}' has {header.width:,} x {header.height:,} pixels; make it smaller than {millions} million."
+        )
 
 
 def _converted(path: Path, data: bytes, convert: Convert) -> Picture:

@@ -15,7 +15,7 @@ import bpy
 import numpy as np
 from bpy.props import StringProperty
 
-from .. import image_sources, session
+from .. import image_sources, people_pictures, session
 from ..client import clipboard, converter
 from ..client import picture as pictures
 from .polls import Explains
@@ -32,12 +32,16 @@ def settings_of(context: bpy.types.Context) -> bpy.types.PropertyGroup:
     return context.scene.chatpose.picture
 
 
-def use(context: bpy.types.Context, image: bpy.types.Image) -> None:
-    """Makes an image the reference picture. Whoever calls it makes the undo step."""
+def use(context: bpy.types.Context, image: bpy.types.Image, frame: int | None = None) -> None:
+    """Makes an image the reference picture, at a frame if it moves. Whoever calls it makes the undo step."""
     settings = settings_of(context)
     if settings.image != image:
         settings.image, settings.person = image, 0
         settings.first_frame = image_sources.frame_number(image)
+    if frame is not None:
+        settings.first_frame = frame
+    people_pictures.retry()
+    session.current.answer = ""  # it was about another picture
     session.redraw()
 
 
@@ -67,7 +71,7 @@ class CHATPOSE_OT_picture_open(bpy.types.Operator):
 class CHATPOSE_OT_picture_from_camera(Explains, bpy.types.Operator):
     bl_idname = "chatpose.picture_from_camera"
     bl_label = "Picture from Camera Background"
-    bl_description = "Take poses from the background image of the scene's camera"
+    bl_description = "Take poses from the background image of the scene's camera, of a movie from the frame shown now"
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
@@ -77,14 +81,17 @@ class CHATPOSE_OT_picture_from_camera(Explains, bpy.types.Operator):
         return "" if _background(context.scene.camera) else "The scene's camera has no background image"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        use(context, _background(context.scene.camera))
+        background = _background(context.scene.camera)
+        moves = background.image.source in image_sources.MOVES
+        now = image_sources.frame_behind(background, context.scene.frame_current) if moves else None
+        use(context, background.image, now)
         return {"FINISHED"}
 
 
-def _background(camera: bpy.types.Object) -> bpy.types.Image | None:
+def _background(camera: bpy.types.Object) -> bpy.types.CameraBackgroundImage | None:
     backgrounds = getattr(camera.data, "background_images", ())
-    images = (each.image for each in backgrounds if each.source == "IMAGE" and each.show_background_image)
-    return next((image for image in images if image is not None), None)
+    shown = (each for each in backgrounds if each.source == "IMAGE" and each.show_background_image)
+    return next((each for each in shown if each.image is not None), None)
 
 
 class CHATPOSE_OT_picture_from_clipboard(bpy.types.Operator):

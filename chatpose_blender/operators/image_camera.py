@@ -3,13 +3,14 @@
 import bpy
 from mathutils import Matrix, Quaternion
 
-from .. import seen
+from .. import image_sources, seen
 from ..rig import cameras, posing
 from . import targets
 from .image import refuse, settings_of
 from .polls import Explains
 
 _ALPHA = 1.0
+_ENDLESS = 1_000_000  # frames: asking the movie for its length would read it here and now
 
 
 class CHATPOSE_OT_match_camera(Explains, bpy.types.Operator):
@@ -47,7 +48,8 @@ class CHATPOSE_OT_match_camera(Explains, bpy.types.Operator):
             )
         except (cameras.CameraError, *posing.RigError) as error:
             return refuse(self, str(error))
-        image = seen.shown(settings.image)
+        image, moves = settings.image, settings.image.source in image_sources.MOVES
+        image = image if moves else seen.shown(image)
         made = settings.camera is None or settings.camera.name not in context.scene.objects
         camera = _new_camera(context) if made else settings.camera
         settings.camera = camera
@@ -55,7 +57,9 @@ class CHATPOSE_OT_match_camera(Explains, bpy.types.Operator):
         _set_lens(context.scene.render, camera.data, sight.camera.focal_px * scale, (sight.width, sight.height))
         far = max((camera.location - armature.matrix_world.translation).length * 4, camera.data.clip_end)
         camera.data.clip_end = far
-        _put_behind(camera.data, image)
+        background = _put_behind(camera.data, image)
+        if moves:
+            _play_from(background.image_user, settings.first_frame, context.scene.frame_current)
         if context.scene.camera is None:
             context.scene.camera = camera
         _look_through(context, camera)
@@ -84,7 +88,7 @@ def _set_lens(
     camera.lens, _ = cameras.lens(focal_px, size, frame, sensor)
 
 
-def _put_behind(camera: bpy.types.Camera, image: bpy.types.Image) -> None:
+def _put_behind(camera: bpy.types.Camera, image: bpy.types.Image) -> bpy.types.CameraBackgroundImage:
     """The picture as the camera's background image, fitted and centred."""
     backgrounds = camera.background_images
     background = next((each for each in backgrounds if each.image == image), None) or backgrounds.new()
@@ -95,6 +99,14 @@ def _put_behind(camera: bpy.types.Camera, image: bpy.types.Image) -> None:
     background.alpha, background.scale, background.rotation = _ALPHA, 1.0, 0.0
     background.offset = (0.0, 0.0)
     camera.show_background_images = True
+    return background
+
+
+def _play_from(user: bpy.types.ImageUser, frame: int, now: int) -> None:
+    """The movie behind shows a frame at this frame of the scene and plays on from there, as a motion's keys do."""
+    user.frame_start, user.frame_offset = now, frame - 1
+    user.frame_duration = _ENDLESS
+    user.use_cyclic, user.use_auto_refresh = False, True
 
 
 def _look_through(context: bpy.types.Context, camera: bpy.types.Object) -> None:

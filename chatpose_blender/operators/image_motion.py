@@ -65,7 +65,7 @@ class CHATPOSE_OT_motion_from_picture(TakesPicture, bpy.types.Operator):
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
         image = settings_of(context).image
-        if image is not None and image.source not in {"MOVIE", "SEQUENCE"}:
+        if image is not None and image.source not in image_sources.MOVES:
             return "The picture does not move: open a movie, or set the image's source to Image Sequence"
         return super().refusal(context)
 

@@ -16,7 +16,7 @@ from bpy_extras import view3d_utils
 from gpu_extras.batch import batch_for_shader
 from mathutils import Vector
 
-from .. import blender_versions, preferences, seen, session
+from .. import blender_versions, image_sources, preferences, seen, session
 from ..correcting import BONES, Correction
 from ..titles import title
 from . import targets
@@ -119,9 +119,17 @@ def find_canvas(context: bpy.types.Context, image: bpy.types.Image) -> Canvas | 
         camera = _camera_of(area.spaces.active)
         through = area.spaces.active.region_3d.view_perspective == "CAMERA" and camera is not None
         backgrounds = camera.data.background_images if through and camera.type == "CAMERA" else ()
-        if any(each.image == image and each.show_background_image for each in backgrounds):
+        if any(each.show_background_image and _shows(context, each, image) for each in backgrounds):
             return Canvas(area, _window_of(area), area.type)
     return Canvas(views[0], _window_of(views[0]), "VIEW_3D", inset=True) if views else None
+
+
+def _shows(context: bpy.types.Context, background: bpy.types.CameraBackgroundImage, image: bpy.types.Image) -> bool:
+    """Whether a camera has the picture behind it; a movie, at the frame that stands still in ``image``."""
+    settings = settings_of(context)
+    if background.image != settings.image or settings.image.source not in image_sources.MOVES:
+        return background.image == image
+    return image_sources.frame_behind(background, context.scene.frame_current) == settings.first_frame
 
 
 def _show_in(context: bpy.types.Context, area: bpy.types.Area, image: bpy.types.Image) -> None:

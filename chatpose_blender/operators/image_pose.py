@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import bpy
+from bpy.app.translations import pgettext_tip
 from bpy.props import CollectionProperty, IntProperty, StringProperty
 
 from .. import image_sources, preferences, seen, session
@@ -53,7 +54,8 @@ class CHATPOSE_OT_find_people(Explains, bpy.types.Operator):
         return preferences.refusal(context) or busy() or reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        image, endpoint = settings_of(context).image, preferences.endpoint(context)
+        settings, endpoint = settings_of(context), preferences.endpoint(context)
+        image, frame = settings.image, settings.first_frame
         key = (image.name, image.session_uid)
 
         def ask(work: session.Work, picture: Picture) -> None:
@@ -62,12 +64,18 @@ class CHATPOSE_OT_find_people(Explains, bpy.types.Operator):
         def take(picture: Picture, result: Result) -> None:
             looked_at = find(key)
             if looked_at is not None and result.sight is not None:
-                seen.looked(looked_at, picture, result.sight)
-                count = len(result.sight.people)
-                session.current.answer = "One person." if count == 1 else f"{count} people."
+                seen.looked(looked_at, picture, result.sight, frame=frame)
+                session.current.answer = told(len(result.sight.people))
 
-        session.run(READING, image_sources.reading(image, context.scene.frame_current), None, ask)
+        session.run(READING, image_sources.reading(image, frame), None, ask)
         return {"FINISHED"}
+
+
+def told(count: int) -> str:
+    """How many people were found, as a sentence."""
+    if count == 0:
+        return "Nobody was found; take a picture in which people are larger or clearer."
+    return "One person was found." if count == 1 else f"{count} people were found."
 
 
 class CHATPOSE_OT_choose_person(Explains, bpy.types.Operator):
@@ -77,8 +85,14 @@ class CHATPOSE_OT_choose_person(Explains, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     person: IntProperty(
-        name="Person", description="The person's number in the picture", default=1, min=1, max=MAX_PEOPLE
+        name="Person", description="The person's number in the picture", default=1, min=0, max=MAX_PEOPLE
     )
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: bpy.types.OperatorProperties) -> str:
+        if properties.person:
+            return pgettext_tip("Take the pose of this person")
+        return pgettext_tip("Take the pose of whom the prompt means, else of the person who is seen best")
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
@@ -99,15 +113,18 @@ class CHATPOSE_OT_pose_from_picture(TakesPicture, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         settings, endpoint = settings_of(context), preferences.endpoint(context)
-        image, words = settings.image, words_of(context)
+        image, frame, words = settings.image, settings.first_frame, words_of(context)
         key, chosen = (image.name, image.session_uid), settings.person
         target = session.Target.of(targets.target(context))
 
         def ask(work: session.Work, picture: Picture) -> None:
-            request = request_for(find(key), picture, words, chosen)
-            session.begin(endpoint, "Posing", request, target, lambda w, r: take_pose(w, r, key, picture, words))
+            def take(work: session.Work, result: Result) -> None:
+                take_pose(work, result, key, picture, words, frame)
 
-        session.run(READING, image_sources.reading(image, context.scene.frame_current), target, ask)
+            request = request_for(find(key), picture, words, chosen)
+            session.begin(endpoint, "Posing", request, target, take)
+
+        session.run(READING, image_sources.reading(image, frame), target, ask)
         return {"FINISHED"}
 
 
@@ -123,7 +140,9 @@ def request_for(image: bpy.types.Image | None, picture: Picture, words: str, cho
     )
 
 
-def take_pose(work: session.Work, result: Result, key: tuple[str, int], picture: Picture, words: str) -> None:
+def take_pose(
+    work: session.Work, result: Result, key: tuple[str, int], picture: Picture, words: str, frame: int
+) -> None:
     """One undo step: the answer on the character, and what was seen remembered."""
     armature, image = found(work), find(key)
     if armature is None:
@@ -132,7 +151,7 @@ def take_pose(work: session.Work, result: Result, key: tuple[str, int], picture:
         session.fail("The server answered without a pose; try another picture.")
         return
     if image is not None and result.sight is not None:
-        seen.looked(image, picture, result.sight, result.poses[0])
+        seen.looked(image, picture, result.sight, result.poses[0], frame=frame)
         seen.shown(image)
     pose, settings = from_picture(bpy.context, result.poses[0])
     prompt = f"{key[0]}: {words}" if words else f"As in {key[0]}"

@@ -1,14 +1,18 @@
 """Run in a second Blender without a window, never imported: makes upright JPEGs of pictures and of a movie's frames.
 
     picture FILE COPY ORIENTATION
+    small FILE COPY ORIENTATION SIDE            a numpy file for a thumbnail: (H, W, 3) bytes, the bottom row first
     movie FILE FOLDER FIRST COUNT STEP SIDE     prints "FRAME path" for each
     sequence FILE FOLDER FIRST COUNT STEP SIDE  the same for numbered pictures, FILE being one of them
+    still FILE COPY FRAME SIDE SMALL SIDE       one frame of a movie, and the same as "small" makes it
 
 Uses bpy and numpy alone, so that it runs in a Blender without any add-on.
 """
 
+import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import bpy
@@ -19,7 +23,27 @@ QUALITY = 92
 
 
 def picture(file: str, copy: str, turn: int, side: int = SIDE) -> None:
-    """One picture, whatever Blender reads, on white and upright (EXIF 2.3, tag 0x0112)."""
+    """One picture, whatever Blender reads, on white and upright."""
+    colours = read(file, turn, side)[::-1]
+    height, width = colours.shape[:2]
+    made = bpy.data.images.new("Upright", width, height)
+    made.pixels.foreach_set(np.concatenate([colours, np.ones_like(colours[..., :1])], -1).astype(np.float32).ravel())
+    made.file_format = "JPEG"
+    made.save(filepath=copy, quality=QUALITY)
+    bpy.data.images.remove(made)
+
+
+def small(file: str, copy: str, turn: int, side: int) -> None:
+    """The same for a thumbnail. Whoever sees the file finds it whole."""
+    values = np.rint(read(file, turn, side)[::-1] * 255).astype(np.uint8)
+    part = Path(copy).with_suffix(f".{os.getpid()}")
+    with part.open("wb") as to:
+        np.save(to, values)
+    part.replace(copy)
+
+
+def read(file: str, turn: int, side: int) -> np.ndarray:
+    """(H, W, 3) display values, the top row first, on white and upright (EXIF 2.3, tag 0x0112)."""
     image = bpy.data.images.load(file)
     width, height = image.size
     if not width or not height:
@@ -34,14 +58,8 @@ def picture(file: str, copy: str, turn: int, side: int = SIDE) -> None:
     colours, alpha = np.nan_to_num(np.clip(values[..., :3], 0, 1)), np.clip(values[..., 3:], 0, 1)
     if image.is_float:
         colours = np.where(colours <= 0.0031308, 12.92 * colours, 1.055 * colours ** (1 / 2.4) - 0.055)
-    colours = upright(colours * alpha + (1 - alpha), turn)[::-1]
-    height, width = colours.shape[:2]
-    made = bpy.data.images.new("Upright", width, height)
-    made.pixels.foreach_set(np.concatenate([colours, np.ones_like(colours[..., :1])], -1).astype(np.float32).ravel())
-    made.file_format = "JPEG"
-    made.save(filepath=copy, quality=QUALITY)
-    for used in (image, made):
-        bpy.data.images.remove(used)
+    bpy.data.images.remove(image)
+    return upright(colours * alpha + (1 - alpha), turn)
 
 
 def upright(values: np.ndarray, turn: int) -> np.ndarray:
@@ -84,6 +102,16 @@ def movie(file: str, folder: str, first: int, count: int, step: int, side: int) 
         print(f"FRAME {settings.filepath}", flush=True)  # noqa: T201 - read by the Blender that asked
 
 
+def still(file: str, copy: str, frame: int, side: int, thumbnail: str, thumbnail_side: int) -> None:
+    """One frame of a movie, large and small. Another Blender may be making the same."""
+    with tempfile.TemporaryDirectory(dir=Path(copy).parent) as folder:
+        movie(file, folder, frame, 1, 1, side)
+        made = Path(folder, f"frame{frame:06d}.jpg")
+        if made.exists() and not Path(thumbnail).exists():
+            made.replace(copy)
+            small(copy, thumbnail, 1, thumbnail_side)
+
+
 def sequence(file: str, folder: str, first: int, count: int, step: int, side: int) -> None:
     """Numbered pictures, to the first that is missing."""
     number = re.search(r"(\d+)(?=\.[^.]+$)", Path(file).name)
@@ -101,8 +129,11 @@ def sequence(file: str, folder: str, first: int, count: int, step: int, side: in
 def main(arguments: list[str]) -> None:
     """The arguments behind "--", or the script's own."""
     task, file, place, *numbers = arguments
-    if task == "picture":
-        picture(file, place, *map(int, numbers))
+    if task == "still":
+        frame, side, thumbnail, thumbnail_side = numbers
+        still(file, place, int(frame), int(side), thumbnail, int(thumbnail_side))
+    elif task in {"picture", "small"}:
+        {"picture": picture, "small": small}[task](file, place, *map(int, numbers))
     elif task == "sequence":
         sequence(file, place, *map(int, numbers))
     else:

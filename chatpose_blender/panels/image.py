@@ -2,14 +2,12 @@
 
 import bpy
 
-from .. import people_pictures, seen, session
+from .. import image_sources, people_pictures, seen, session
 from ..correcting import Correction
 from ..operators.image_pose import chosen_person
 from .sidebar import ChildPanel, draw_text
 
 _PICTURE_SCALE = 9.0
-_MOVES = {"MOVIE", "SEQUENCE"}
-_FILES = {"FILE", "SEQUENCE"}
 _MAX_BUTTONS = 12
 
 
@@ -19,20 +17,25 @@ class CHATPOSE_PT_picture(ChildPanel, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, settings = self.layout, context.scene.chatpose.picture
+        layout.use_property_decorate = False  # what is taken from a picture is nothing to animate
         layout.template_ID(settings, "image", open="chatpose.picture_open", unlink="chatpose.picture_clear")
+        image = settings.image
+        if image is not None and image_sources.may_be_numbered(image):
+            layout.prop(image, "source", text="")  # numbered files may be an Image Sequence
         row = layout.row(align=True)
         row.operator("chatpose.picture_from_camera", text="", icon="CAMERA_DATA")
         row.operator("chatpose.picture_from_clipboard", text="", icon="PASTEDOWN")
         row.operator("chatpose.picture_from_render", text="", icon="RENDER_RESULT")
         row.operator("chatpose.picture_from_viewport", text="", icon="VIEW3D")
         row.operator("chatpose.find_people", icon="VIEWZOOM")
-        image = settings.image
-        known = seen.of(image)
+        moves = image is not None and image.source in image_sources.MOVES
         if image is not None:
-            self._draw_people(layout, image, known, settings)
+            self._draw_people(context, image, settings, moves=moves)
         column = layout.column()
         column.use_property_split = True
-        column.prop(settings, "use_prompt")
+        row = column.row()
+        row.active = bool(context.scene.chatpose.prompt.strip())
+        row.prop(settings, "use_prompt")
         column.prop(settings, "facing")
         column.prop(settings, "hands")
         if session.running(Correction) is not None:
@@ -49,33 +52,38 @@ class CHATPOSE_PT_picture(ChildPanel, bpy.types.Panel):
         row.operator("chatpose.correct_points", icon="EMPTY_AXIS")
         row.operator("chatpose.match_camera", icon="VIEW_CAMERA")
         column.operator("chatpose.pose_people", icon="COMMUNITY")
-        if image is not None and image.source in _FILES:
-            layout.prop(image, "source")  # numbered files may be an Image Sequence
-        if image is not None and image.source in _MOVES:
+        if moves:
             self._draw_motion(layout, settings)
 
     def _draw_people(
-        self,
-        layout: bpy.types.UILayout,
-        image: bpy.types.Image,
-        known: seen.Seen | None,
-        settings: bpy.types.PropertyGroup,
+        self, context: bpy.types.Context, image: bpy.types.Image, settings: bpy.types.PropertyGroup, *, moves: bool
     ) -> None:
+        layout, known = self.layout, seen.of(image)
         chosen = chosen_person(known.sight, settings.person) if known is not None else -1
-        picture = people_pictures.icon(image, chosen)
-        if picture:
+        picture = people_pictures.icon(image, settings.first_frame, chosen)
+        reason = people_pictures.reason(image, settings.first_frame)
+        if reason:
+            draw_text(context, layout, reason, "INFO")
+        elif picture:
             layout.template_icon(icon_value=picture, scale=_PICTURE_SCALE)
+        if moves:
+            layout.prop(settings, "first_frame")
         if known is None or len(known.sight.people) < 2:
             return
         row = layout.row(align=True)
+        row.operator("chatpose.choose_person", text="Auto", depress=settings.person == 0).person = 0
         for i in range(min(len(known.sight.people), _MAX_BUTTONS)):
-            row.operator("chatpose.choose_person", text=str(i + 1), depress=i == chosen).person = i + 1
-        layout.prop(settings, "person")
+            button = row.operator(
+                "chatpose.choose_person", text=str(i + 1), depress=settings.person == i + 1, translate=False
+            )
+            button.person = i + 1
+        if len(known.sight.people) > _MAX_BUTTONS:
+            layout.prop(settings, "person")
 
     def _draw_motion(self, layout: bpy.types.UILayout, settings: bpy.types.PropertyGroup) -> None:
         column = layout.column(align=True)
         column.use_property_split = True
-        for name in ("first_frame", "frames", "step", "smooth"):
+        for name in ("frames", "step", "smooth"):
             column.prop(settings, name)
         column.operator("chatpose.motion_from_picture", icon="SEQUENCE")
 

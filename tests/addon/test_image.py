@@ -8,14 +8,15 @@ import math
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import bpy
 import numpy as np
 import pytest
-from bl_ext.dev.chatpose import image_sources, people_pictures, seen, session
+from bl_ext.dev.chatpose import image_sources, seen, session
 from bl_ext.dev.chatpose.client import picture as pictures
-from bl_ext.dev.chatpose.client.contract import Person, Sight
+from bl_ext.dev.chatpose.client.contract import Person
 from bl_ext.dev.chatpose.operators import image as image_operators
 from bl_ext.dev.chatpose.operators import image_drop, image_motion, image_points, image_pose, targets
 from bl_ext.dev.chatpose.rig import apply, cameras, frames, keyframes, posing
@@ -200,15 +201,24 @@ def test_hands(desk, photo, settle, way, hands, index, pinky):
 
 def test_people_are_found_and_one_is_chosen(desk, photo, settle):
     people = {key: value for key, value in _answer().items() if key in {"picture", "people"}}
-    desk.answers = [people, _answer(0.7, person=1)]
+    desk.answers = [people, _answer(0.7, person=1), _answer(0.4)]
     assert not bpy.ops.chatpose.choose_person.poll() and not bpy.ops.chatpose.pose_people.poll()
     bpy.ops.chatpose.find_people()
     settle()
-    assert session.current.answer == "2 people." and _angle() == 0
+    assert session.current.answer == "2 people were found." and _angle() == 0
     bpy.ops.chatpose.choose_person(person=2)
     settle()
     assert _settings().person == 2 and _sent(desk)[-1]["person"] == 1 and _angle() == 0.7
     assert image_pose.chosen_person(seen.of(_settings().image).sight, 0) == 1
+    bpy.ops.chatpose.choose_person(person=0)
+    settle()
+    assert _settings().person == 0 and "person" not in _sent(desk)[-1] and _angle() == 0.4
+
+
+@pytest.mark.parametrize(("count", "begins"), [(0, "Nobody was found"), (1, "One person was"), (3, "3 people were")])
+def test_how_many_were_found_is_a_sentence(count, begins):
+    said = image_pose.told(count)
+    assert said.startswith(begins) and said.endswith(".")
 
 
 def test_another_picture_chooses_nobody(desk, photo, tmp_path):
@@ -458,7 +468,7 @@ def test_the_viewports_picture_is_kept_in_the_file(desk):
 
 
 def test_a_photo_on_its_side_is_shown_upright(desk, settle, tmp_path, monkeypatch):
-    upright = tmp_path / "upright.png"
+    upright = image_sources.folder() / "upright.png"
     upright.write_bytes(_png(size=(6, 8)))
     (tmp_path / "phone.jpg").write_bytes(_png(size=(8, 6)))
     bpy.ops.chatpose.picture_open(filepath=str(tmp_path / "phone.jpg"))
@@ -513,6 +523,11 @@ def test_the_other_blender_reads_movies_and_sequences(desk, tmp_path):
             picture.reload()
             assert tuple(picture.size) == (64, 48) and picture.pixels[0] * 255 == pytest.approx(value, abs=12)
             bpy.data.images.remove(picture)
+    copy, small = converter.still(tmp_path / "film.mp4", 2)
+    assert pictures.read_header(copy.read_bytes()) == pictures.Header("jpeg", 64, 48)
+    assert small.shape == (48, 64, 3) and small.mean() == pytest.approx(220, abs=12)
+    no_more = replace(converter, command=("nothing",))
+    assert no_more.still(tmp_path / "film.mp4", 2)[0] == copy, "a frame is read once"
 
 
 def _film(first, second: str, file) -> None:
@@ -900,60 +915,6 @@ BOX = (0, 0, 10, 10)
 )
 def test_overlap_of_boxes(other, share):
     assert image_motion.overlap(BOX, other) == pytest.approx(share)
-
-
-# -- the thumbnail ---------------------------------------------------------------------------------------------------
-
-
-def test_boxes_and_numbers_are_drawn_over_the_small_picture():
-    small = np.zeros((256, 256, 4), np.float32)
-    sight = Sight(600, 800, (Person((60, 80, 300, 720)), Person((330, 80, 540, 720))))
-    drawn = people_pictures.boxed(small, sight, 1)
-    left, scale = (256 - 600 * 256 / 800) / 2, 256 / 800
-
-    def colour(x, y):
-        return drawn[int((800 - y) * scale), int(left + x * scale)][:3]
-
-    assert colour(330, 400) == pytest.approx(people_pictures._CHOSEN)
-    assert colour(61, 400) == pytest.approx(people_pictures._OTHER)
-    assert not drawn[:, : int(left)].any(), "nothing is drawn beside the picture"
-    assert not small.any()
-
-
-def test_a_thumbnail_is_drawn_once_blender_has_made_its_own(desk, photo, settle, monkeypatch):
-    monkeypatch.setattr(people_pictures, "_wanted", None)
-    bpy.ops.chatpose.pose_from_picture()
-    settle()
-    image = _settings().image
-    sight = seen.of(image).sight
-    people_pictures._wanted = (image.name, image.session_uid, sight, 0)
-    assert people_pictures.draw_wanted() == people_pictures.TICK_SECONDS, "Blender has not made it yet"
-    preview = image.preview_ensure()
-    preview.image_size = (64, 64)
-    preview.image_pixels_float.foreach_set(np.full(64 * 64 * 4, 0.5, np.float32))
-    tick = effort.spent(people_pictures.draw_wanted)
-    assert effort.is_short(tick), tick
-    assert not bpy.app.timers.is_registered(people_pictures.draw_wanted), "there is nothing left to draw"
-    key = people_pictures._key(image, sight, 0)
-    assert key in people_pictures._previews
-    people_pictures.unload()
-    people_pictures.load()
-
-
-def test_a_thumbnail_where_blender_makes_none(desk, settle, monkeypatch):
-    image = _painted()
-    assert people_pictures.ours(image)[0, 0] == pytest.approx([1, 0.5, 0, 1], abs=0.01)
-    sight = Sight(5, 4, (Person((0, 0, 2, 4)),))
-    monkeypatch.setattr(people_pictures, "_wanted", (image.name, image.session_uid, sight, 0))
-    monkeypatch.setattr(people_pictures, "_looks", people_pictures.PATIENCE - 2)
-    assert people_pictures.draw_wanted() == people_pictures.TICK_SECONDS, "it may still come"
-    assert people_pictures.draw_wanted() is None
-    assert people_pictures._key(image, sight, 0) in people_pictures._previews
-    empty = bpy.data.images.new("Empty", 1, 1)
-    empty.source = "FILE"
-    assert people_pictures.ours(empty) is None
-    people_pictures.unload()
-    people_pictures.load()
 
 
 def test_esc_while_a_movie_is_taken(desk, reel, settle):

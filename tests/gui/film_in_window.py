@@ -53,6 +53,13 @@ def take_film(region, over_view):
     scene.chatpose.picture.image.source = "SEQUENCE"
     scene.chatpose.picture.frames = FRAMES
     seen = {"first_picture": scene.chatpose.picture.first_frame}
+    thumbnails = module("people_pictures")
+    gui.redraw()
+    yield from gui.wait_for(lambda: thumbnails._small, "the first picture's thumbnail", limit=LIMIT)
+    (small,) = thumbnails._small.values()
+    seen["thumbnail"] = [*small.shape, float(small[..., :3].std())]
+    yield 0.3
+    gui.shot("film_opened.png")
     scene.frame_set(1)
     bpy.ops.ed.undo_push(message="Film")
     before = channels()

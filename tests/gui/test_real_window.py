@@ -54,6 +54,8 @@ def test_numbered_pictures_become_smooth_keys(with_server: Played) -> None:
     """Esc on the way leaves everything as it was; all keys are one undo step."""
     seen = with_server.seen("film")["film"]
     assert seen["first_picture"] == filmed.FIRST, "the first picture is the file's own number"
+    height, width, _, spread = seen["thumbnail"]
+    assert max(height, width) == 256 and spread > 0.02, "the first picture's thumbnail is empty"
     done, count, keys = seen["on_the_way"]
     assert 1 <= done < FRAMES and count == FRAMES + 1 and keys == 0, "Esc came when nothing was under way"
     assert seen["after_esc"] == [0, True, "Cancelled; nothing was changed."]
