@@ -6,7 +6,7 @@ import blf
 import bpy
 from bpy.app.translations import pgettext_iface
 
-_FRAME = 28  # pixels at scale 1 that a line does not have: the panel's and the box's edges
+_FRAME = 38  # pixels at scale 1 that a line does not have: the panel's and the box's edges, and a scroll bar
 _BOX = 14  # a box's own edges; without them Blender ends lines in dots
 _ICON = 22
 _TABS = 20  # the sidebar's own tabs, on its right
