@@ -21,9 +21,10 @@ from ..client.jobs import Failed
 from ..client.picture import FileRequest
 from ..rig import rotations as rot
 from . import targets
-from .image import refuse, settings_of
-from .image_pose import TakesPicture
-from .motion import MAX_SPAN, Keying, motion_of, options_of_motion, put_motion
+from .image import settings_of
+from .image_pose import TakesPicture, part_of
+from .key_motion import MAX_SPAN, Keying, motion_of, options_of_motion, put_motion
+from .polls import refuse
 
 _SAME_PERSON = 0.15  # by how much more another box overlaps the last one before it is taken to be the person
 _NOBODY = "no_person"  # the server's code
@@ -161,7 +162,7 @@ def _ask(shoot: _Shoot, index: int, person: int | None = None) -> None:
         return True
 
     session.begin(shoot.endpoint, f"Frame {index + 1} of {count}", request, shoot.target, take)
-    session.current.work = replace(session.current.work, part=(index, count + 1), failed=skip, started=shoot.started)
+    session.current.work = replace(part_of(session.current.work, index, count + 1), failed=skip, started=shoot.started)
 
 
 def followed(box: Sequence[float], people: Sequence[Person], person: int) -> int:
@@ -218,7 +219,7 @@ def _smooth(shoot: _Shoot) -> None:
     request = DenoiseRequest(tuple(poses), shoot.rate, shoot.smooth)
     session.begin(shoot.endpoint, "Smoothing", request, shoot.target, take)
     count = len(shoot.files) + 1
-    session.current.work = replace(session.current.work, part=(count - 1, count), started=shoot.started)
+    session.current.work = replace(part_of(session.current.work, count - 1, count), started=shoot.started)
 
 
 def _key(shoot: _Shoot, poses: Sequence[Pose]) -> None:

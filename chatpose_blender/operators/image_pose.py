@@ -20,8 +20,8 @@ from ..client.picture import Picture
 from ..picture_properties import MAX_PEOPLE
 from ..rig import apply
 from . import targets
-from .image import refuse, settings_of
-from .polls import Explains, asking_refusal, busy
+from .image import settings_of
+from .polls import AsksServer, Explains, busy, refuse
 
 NO_PICTURE = "There is no picture: open one, or drop it onto the viewport"
 READING = "Reading the Picture"
@@ -32,12 +32,12 @@ def words_of(context: bpy.types.Context) -> str:
     return context.scene.chatpose.prompt.strip() if settings_of(context).use_prompt else ""
 
 
-class TakesPicture(Explains):
+class TakesPicture(AsksServer):
     """Asks the server about the picture, for the character."""
 
     @classmethod
-    def refusal(cls, context: bpy.types.Context) -> str:
-        return asking_refusal(context, "pose", "" if settings_of(context).image else NO_PICTURE)
+    def own_refusal(cls, context: bpy.types.Context) -> str:
+        return "" if settings_of(context).image else NO_PICTURE
 
 
 class CHATPOSE_OT_find_people(Explains, bpy.types.Operator):
@@ -268,7 +268,12 @@ def _ask_next(
 
     request = PoseRequest("", image=known.picture.url, person=person)
     session.begin(endpoint, f"Person {len(poses) + 1} of {len(chosen)}", request, target, take)
-    session.current.work = replace(session.current.work, part=(len(poses), len(chosen)))
+    session.current.work = part_of(session.current.work, len(poses), len(chosen))
+
+
+def part_of(work: session.Work, done: int, count: int) -> session.Work:
+    """A job as one of many that are one thing to the artist, from its beginning on."""
+    return replace(work, part=(done, count), stage=work.title, fraction=done / count)
 
 
 def _put_all(poses: Sequence[tuple[session.Target, Pose]]) -> None:
@@ -282,6 +287,7 @@ def _put_all(poses: Sequence[tuple[session.Target, Pose]]) -> None:
         items.append({"target": armature.name, "pose": pose.to_json()})
     with session.in_window():
         bpy.ops.chatpose.apply_poses("EXEC_DEFAULT", True, poses=json.dumps(items))
+    session.current.answer = "One character was posed." if len(items) == 1 else f"{len(items)} characters were posed."
 
 
 class CHATPOSE_OT_apply_poses(bpy.types.Operator):

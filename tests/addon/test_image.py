@@ -242,7 +242,7 @@ def test_several_people_onto_several_armatures_in_one_undo_step(desk, photo, set
     bpy.context.view_layer.update()
     assert bpy.ops.chatpose.pose_people() == {"FINISHED"}
     settle()
-    assert session.current.problem is None
+    assert session.current.problem is None and session.current.answer == "2 characters were posed."
     assert [request["person"] for request in _sent(desk)[1:]] == [0, 1]
     assert (_angle(bpy.data.objects["Second"]), _angle(bpy.data.objects["First"])) == (0.3, 0.9), "left to left"
     bpy.ops.ed.undo()
@@ -812,9 +812,13 @@ def test_a_movie_becomes_smooth_keys_in_one_undo_step(desk, reel, settle):
         *(_answer(a, fingers=True) for a in (0.1, 0.5, 0.2, 0.4)),
         {"poses": [_arm(a) for a in (1, 2, 3, 4)]},
     ]
-    shares = []
+    told = []
     bpy.ops.chatpose.motion_from_picture()
-    settle(lambda: shares.append(session.current.work.fraction) if session.current.work else True)
+    settle(lambda: told.append(session.current.work) if session.current.work else True)
+    asking = [work for work in told if work.title != "Reading the Movie"]
+    assert {work.stage for work in asking} >= {*(f"Frame {i} of 4" for i in range(1, 5)), "Smoothing"}
+    shares = [work.fraction for work in asking]
+    assert shares == sorted(shares) and not any("Looking for" in work.stage for work in asking)
     assert session.current.problem is None and reel == [("reel.mp4", range(5, 9))]
     *asked, last = _sent(desk)
     assert [request["task"] for request in asked] == ["pose"] * 4 and all(r["image"] for r in asked)
