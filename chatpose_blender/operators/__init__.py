@@ -14,12 +14,14 @@ from . import (
     image_motion,
     image_points,
     image_pose,
+    key_motion,
     library,
     mapping,
     motion,
     pose,
     prior,
     server,
+    storyboard,
 )
 
 CLASSES = (
@@ -27,6 +29,8 @@ CLASSES = (
     *apply_pose.CLASSES,
     *candidates.CLASSES,
     *conversation.CLASSES,
+    *key_motion.CLASSES,
+    *storyboard.CLASSES,
     *motion.CLASSES,
     *prior.CLASSES,
     *drag.CLASSES,

@@ -9,7 +9,7 @@ from .. import conversation, session
 from ..applying import settings_of
 from ..client.contract import PoseRequest
 from . import targets
-from .polls import Explains, asking_refusal
+from .polls import AsksServer, Explains
 from .pose import ask, ask_what
 
 
@@ -71,17 +71,16 @@ class CHATPOSE_OT_message_apply(_OnMessage, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_message_regenerate(Explains, bpy.types.Operator):
+class CHATPOSE_OT_message_regenerate(AsksServer, bpy.types.Operator):
     bl_idname = "chatpose.message_regenerate"
     bl_label = "Regenerate"
     bl_description = "Ask the same again and get another answer"
     bl_options = {"REGISTER"}
 
     @classmethod
-    def refusal(cls, context: bpy.types.Context) -> str:
+    def own_refusal(cls, context: bpy.types.Context) -> str:
         message = conversation.active(targets.target(context))
-        more = "" if message and _prompt(message) else "There is no message selected"
-        return asking_refusal(context, "pose", more)
+        return "" if message and _prompt(message) else "There is no message selected"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)

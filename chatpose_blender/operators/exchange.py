@@ -11,12 +11,10 @@ from .. import session
 from ..answers import found
 from ..applying import settings_of
 from ..client.http import ClientError
-from ..rig import keyframes, pose_files, posing
+from ..rig import pose_files, posing
 from . import targets
-from .motion import Keying, options_of_motion, put_motion
+from .key_motion import ERRORS, Keying, options_of_motion, put_motion
 from .polls import OnCharacter
-
-_ERRORS = (pose_files.PoseFileError, keyframes.KeyframeError, *posing.RigError)
 
 
 class _OnCharacter(OnCharacter):
@@ -49,7 +47,7 @@ class CHATPOSE_OT_save_pose(_OnCharacter, bpy.types.Operator):
             path += ".npz"
         try:
             pose_files.save(path, posing.read(targets.target(context)))
-        except _ERRORS as error:
+        except ERRORS as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         self.report({"INFO"}, f"Saved {bpy.path.basename(path)}")
@@ -81,7 +79,7 @@ class CHATPOSE_OT_load_pose(_OnCharacter, bpy.types.Operator):
         if bpy.app.background or session.current.work is not None:  # scripts, and who waits for an answer, at once
             try:
                 return put(context, armature, pose_files.load(path).resampled(fps), first)
-            except _ERRORS as error:
+            except ERRORS as error:
                 self.report({"ERROR"}, str(error))
                 return {"CANCELLED"}
 
@@ -129,7 +127,7 @@ class CHATPOSE_OT_paste_pose(_OnCharacter, bpy.types.Operator):
         try:
             motion = pose_files.from_json_text(context.window_manager.clipboard).resampled(fps)
             return put(context, armature, motion, context.scene.frame_current)
-        except _ERRORS as error:
+        except ERRORS as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
 

@@ -18,7 +18,7 @@ from bpy.props import StringProperty
 from .. import image_sources, people_pictures, session
 from ..client import clipboard, converter
 from ..client import picture as pictures
-from .polls import Explains
+from .polls import Explains, refuse
 
 FILES = "*.png;*.jpg;*.jpeg;*.webp;" + ";".join(f"*{suffix}" for suffix in sorted(pictures.CONVERTED))
 MOVIES = ";".join(f"*{suffix}" for suffix in sorted(converter.MOVIES))
@@ -311,13 +311,6 @@ def load(operator: bpy.types.Operator, path: str) -> bpy.types.Image | None:
     except RuntimeError:
         refuse(operator, f"'{name}' is not there or cannot be read.")
         return None
-
-
-def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
-    """One sentence in the panel and in the status bar."""
-    session.fail(sentence)
-    operator.report({"WARNING"}, sentence)
-    return {"CANCELLED"}
 
 
 CLASSES = (

@@ -6,8 +6,8 @@ from mathutils import Matrix, Quaternion
 from .. import image_sources, seen
 from ..rig import cameras, posing
 from . import targets
-from .image import refuse, settings_of
-from .polls import Explains
+from .image import settings_of
+from .polls import Explains, refuse
 
 _ALPHA = 1.0
 _ENDLESS = 1_000_000  # frames: asking the movie for its length would read it here and now

@@ -4,8 +4,9 @@ import bpy
 from bpy.props import StringProperty
 
 from . import targets
-from .image import FILES, MOVIES, load, refuse, use
+from .image import FILES, MOVIES, load, use
 from .image_pose import CHATPOSE_OT_pose_from_picture
+from .polls import refuse
 
 
 class CHATPOSE_OT_picture_drop(bpy.types.Operator):

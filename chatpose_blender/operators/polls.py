@@ -1,4 +1,6 @@
-"""Why a button is grey: one poll for all operators, each of which only says its reason. Changes nothing."""
+"""Why a button is grey: one poll for all operators, each of which only says its reason. And why one that was pressed
+did nothing.
+"""
 
 import bpy
 from bpy.app.translations import pgettext_tip
@@ -55,15 +57,14 @@ class AsksServer(Explains):
 
     @classmethod
     def refusal(cls, context: bpy.types.Context) -> str:
-        return asking_refusal(context, cls.task)
+        reason = targets.refusal(targets.target(context)) or preferences.refusal(context) or busy()
+        reason = reason or cls.own_refusal(context)
+        return reason or ("" if session.can(cls.task) else "The server that is running cannot do this: update it")
 
-
-def asking_refusal(context: bpy.types.Context, task: str, more: str = "") -> str:
-    """Why the server cannot be asked to do this for the character, ``more`` being the operator's own reason."""
-    reason = targets.refusal(targets.target(context)) or preferences.refusal(context) or busy() or more
-    if not reason and not session.can(task):
-        reason = "The server that is running cannot do this: update it"
-    return reason
+    @classmethod
+    def own_refusal(cls, context: bpy.types.Context) -> str:
+        """What keeps this operator from running besides; overridden by those that need more than a character."""
+        return ""
 
 
 def busy() -> str:
@@ -77,3 +78,10 @@ def busy() -> str:
     if session.running(Drag) is not None:
         return "End dragging first: Enter keeps the pose, Esc brings back the old one"
     return ""
+
+
+def refuse(operator: bpy.types.Operator, sentence: str) -> set[str]:
+    """What an operator that was pressed gives back when it can do nothing: the reason, in the panel as well."""
+    session.fail(sentence)
+    operator.report({"WARNING"}, sentence)
+    return {"CANCELLED"}

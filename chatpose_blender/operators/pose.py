@@ -12,17 +12,9 @@ from ..applying import settings_of
 from ..client.contract import DescribeRequest, Pose, PoseRequest, Result
 from ..rig import posing
 from . import candidates, targets
-from .polls import AsksServer, Explains, asking_refusal
+from .polls import AsksServer, Explains, refuse
 
 _QUESTION_TO_DESCRIBE = "What is the character doing?"
-
-
-def can_ask(cls: type[bpy.types.Operator], context: bpy.types.Context, task: str = "pose", more: str = "") -> bool:
-    """The poll of everything that asks the server about the character."""
-    reason = asking_refusal(context, task, more)
-    if reason:
-        cls.poll_message_set(pgettext_tip(reason))
-    return not reason
 
 
 class CHATPOSE_OT_pose(AsksServer, bpy.types.Operator):
@@ -52,9 +44,9 @@ class CHATPOSE_OT_pose(AsksServer, bpy.types.Operator):
         prompt = (self.prompt or context.scene.chatpose.prompt).strip()
         limit = session.current.connection.capabilities.max_prompt
         if not prompt:
-            return self._refuse("The prompt is empty; write what the character should do.")
+            return refuse(self, "The prompt is empty; write what the character should do.")
         if len(prompt) > limit:
-            return self._refuse(f"The prompt has {len(prompt):,} characters; shorten it to {limit:,} or fewer.")
+            return refuse(self, f"The prompt has {len(prompt):,} characters; shorten it to {limit:,} or fewer.")
         armature = targets.target(context)
         if conversation.asks_about_pose(prompt) and session.can("describe"):
             ask_what(context, armature, prompt)
@@ -63,11 +55,6 @@ class CHATPOSE_OT_pose(AsksServer, bpy.types.Operator):
         else:
             ask(context, "Posing", PoseRequest(prompt, candidates=context.scene.chatpose.candidates), armature)
         return {"FINISHED"}
-
-    def _refuse(self, sentence: str) -> set[str]:
-        session.fail(sentence)
-        self.report({"WARNING"}, sentence)
-        return {"CANCELLED"}
 
 
 class CHATPOSE_OT_pose_dialog(AsksServer, bpy.types.Operator):

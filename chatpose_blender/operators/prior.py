@@ -10,7 +10,8 @@ from ..client.contract import CompleteRequest, Pose, ProjectRequest, SampleReque
 from ..properties import PRIORS
 from ..rig import posing
 from . import targets
-from .pose import apply_answer, can_ask
+from .polls import AsksServer, refuse
+from .pose import apply_answer
 
 
 class ByPrior:
@@ -28,19 +29,16 @@ def prior_of(operator: bpy.types.Operator | None, context: bpy.types.Context) ->
     return None if choice == "BEST" else choice.lower()
 
 
-class CHATPOSE_OT_natural_pose(ByPrior, bpy.types.Operator):
+class CHATPOSE_OT_natural_pose(AsksServer, ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.natural_pose"
     bl_label = "Natural Pose"
     bl_description = "Move the character's pose to the nearest one that a human body naturally takes"
     bl_options = {"REGISTER"}
+    task = "project"
 
     strength: FloatProperty(
         name="Strength", description="How far to go there", default=1.0, min=0.0, max=1.0, subtype="FACTOR"
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return can_ask(cls, context, "project")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
@@ -53,11 +51,12 @@ class CHATPOSE_OT_natural_pose(ByPrior, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_variations(ByPrior, bpy.types.Operator):
+class CHATPOSE_OT_variations(AsksServer, ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.variations"
     bl_label = "Variations"
     bl_description = "Make natural variations of the character's pose and step through them"
     bl_options = {"REGISTER"}
+    task = "sample"
 
     count: IntProperty(name="Count", description="How many variations to make", default=4, min=1, max=16)
     spread: FloatProperty(
@@ -70,10 +69,6 @@ class CHATPOSE_OT_variations(ByPrior, bpy.types.Operator):
     )
     seed: IntProperty(name="Seed", description="Another number gives other variations", min=0)
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return can_ask(cls, context, "sample")
-
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
         told = self.properties.is_property_set("seed")
@@ -83,29 +78,26 @@ class CHATPOSE_OT_variations(ByPrior, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class CHATPOSE_OT_complete_pose(ByPrior, bpy.types.Operator):
+class CHATPOSE_OT_complete_pose(AsksServer, ByPrior, bpy.types.Operator):
     bl_idname = "chatpose.complete_pose"
     bl_label = "Complete Pose"
     bl_description = "Keep the selected bones as they are and let the rest of the body follow naturally"
     bl_options = {"REGISTER"}
+    task = "complete"
 
     count: IntProperty(name="Count", description="How many ways to complete it", default=1, min=1, max=16)
     seed: IntProperty(name="Seed", description="Another number gives other poses", min=0)
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        more = "" if context.mode == "POSE" else "Select the bones to keep in Pose Mode"
-        return can_ask(cls, context, "complete", more)
+    def own_refusal(cls, context: bpy.types.Context) -> str:
+        return "" if context.mode == "POSE" else "Select the bones to keep in Pose Mode"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         armature = targets.target(context)
         chosen = [bone.name for bone in armature.pose.bones if blender_versions.is_selected(bone)]
         keep = posing.joints_of(armature, chosen)
         if not keep:
-            sentence = "No selected bone belongs to the body; select the bones to keep."
-            session.fail(sentence)
-            self.report({"WARNING"}, sentence)
-            return {"CANCELLED"}
+            return refuse(self, "No selected bone belongs to the body; select the bones to keep.")
         request = CompleteRequest(_pose(armature), tuple(sorted(keep)), self.count, self.seed, prior_of(self, context))
         _ask(context, "Complete Pose", request, armature)
         return {"FINISHED"}

@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 import pytest
 from bl_ext.dev.chatpose import blender_versions
-from bl_ext.dev.chatpose.operators import apply_pose
+from bl_ext.dev.chatpose.operators import apply_pose, key_motion
 from bl_ext.dev.chatpose.operators import motion as motion_operators
 from bl_ext.dev.chatpose.rig import apply, keyframes, keying, motions, pose_files, smplx
 from bl_ext.dev.chatpose.rig import rotations as rot
@@ -45,8 +45,8 @@ def _motion(count, place=None) -> pose_files.Motion:
 # -- taking back -------------------------------------------------------------------------------------------------------
 
 
-def _work(frames) -> motion_operators.Keying:
-    return motion_operators.Keying(_motion(len(frames)), frames, apply.Options(facing="MODEL"))
+def _work(frames) -> key_motion.Keying:
+    return key_motion.Keying(_motion(len(frames)), frames, apply.Options(facing="MODEL"))
 
 
 @pytest.mark.parametrize("steps", [1, 4, 30, 10_000], ids=lambda n: f"after {n} steps")
@@ -57,7 +57,7 @@ def test_keys_that_are_not_wanted_after_all_leave_no_trace(rig, before, steps):
     if before == "action":
         rig.animation_data.action = bpy.data.actions.new("Mine")
     if before == "keys":
-        motion_operators.key_motion(bpy.context, rig, _motion(4), (3, 9, 10, 30), bpy.context.scene.chatpose)
+        key_motion.key_motion(bpy.context, rig, _motion(4), (3, 9, 10, 30), bpy.context.scene.chatpose)
         curve = keyframes.curves_of(rig)[7]
         curve.keyframe_points[1].interpolation = "CONSTANT"
         curve.keyframe_points[2].handle_left_type = "FREE"
@@ -65,7 +65,7 @@ def test_keys_that_are_not_wanted_after_all_leave_no_trace(rig, before, steps):
     keys, pose, actions = _keys(rig), apply.snapshot(rig), set(bpy.data.actions.keys())
     slot = blender_versions.slot_handle(rig)
     kept = keyframes.remember(rig)
-    work = motion_operators.keying_steps(bpy.context, rig, _work(range(5, 15)))
+    work = key_motion.keying_steps(bpy.context, rig, _work(range(5, 15)))
     for _ in zip(range(steps), work, strict=False):
         assert steps > 5000 or apply.snapshot(rig) == pose, "between the steps the rig shows what it showed"
     work.close()
@@ -79,7 +79,7 @@ def test_keys_that_are_not_wanted_after_all_leave_no_trace(rig, before, steps):
 
 def test_keys_in_steps_are_the_keys_at_once(rig):
     work = _work(range(1, 13))
-    for _ in motion_operators.keying_steps(bpy.context, rig, work):
+    for _ in key_motion.keying_steps(bpy.context, rig, work):
         pass
     in_steps = _keys(rig)
     rig.animation_data_clear()
@@ -153,7 +153,7 @@ def test_the_active_keying_set_says_what_is_keyed(rig, choose, keyed):
 
 def test_motions_obey_it_too(rig):
     _built_in("Rotation")(rig)
-    motion_operators.key_motion(bpy.context, rig, _motion(3), (1, 2, 3), bpy.context.scene.chatpose)
+    key_motion.key_motion(bpy.context, rig, _motion(3), (1, 2, 3), bpy.context.scene.chatpose)
     assert ("pelvis", "location") not in _channels(rig) and ("pelvis", "rotation_quaternion") in _channels(rig)
 
 
@@ -206,7 +206,7 @@ def test_a_motion_is_read_from_its_keys_as_blender_shows_it(rig, mode):
         bone.rotation_mode = mode
     place = np.cumsum(RNG.normal(size=(4, 3)) * 0.2, 0)
     settings = bpy.context.scene.chatpose
-    motion_operators.key_motion(bpy.context, rig, _motion(4, place), (1, 5, 8, 20), settings, facing="MODEL")
+    key_motion.key_motion(bpy.context, rig, _motion(4, place), (1, 5, 8, 20), settings, facing="MODEL")
     frames = range(1, 21)
     quick = motions.sample(rig, frames)
     slow = []
@@ -223,7 +223,7 @@ def test_what_was_read_off_a_rig_goes_back_to_its_place(rig):
     place = np.cumsum(RNG.normal(size=(6, 3)) * 0.3, 0)
     settings = bpy.context.scene.chatpose
     frames = range(1, 7)
-    motion_operators.key_motion(bpy.context, rig, _motion(6, place), frames, settings, facing="MODEL")
+    key_motion.key_motion(bpy.context, rig, _motion(6, place), frames, settings, facing="MODEL")
     poses = motion_operators.read_frames(bpy.context, rig, frames)
 
     def heads():
@@ -236,8 +236,8 @@ def test_what_was_read_off_a_rig_goes_back_to_its_place(rig):
     before = heads()
     rig.animation_data_clear()
     bpy.context.scene.frame_set(1)
-    back = motion_operators.motion_of(poses)
+    back = key_motion.motion_of(poses)
     back = pose_files.Motion(back.quats, np.array([pose.transl for pose in poses]))
-    work = motion_operators.Keying(back, frames, apply.Options(facing="MODEL"), placed=True)
-    motion_operators.put_motion(rig, lambda: work)
+    work = key_motion.Keying(back, frames, apply.Options(facing="MODEL"), placed=True)
+    key_motion.put_motion(rig, lambda: work)
     assert np.abs(heads() - before).max() < 1e-3

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 import pytest
 from bl_ext.dev.chatpose import blender_versions, pictures, session
+from bl_ext.dev.chatpose.operators import key_motion, storyboard
 from bl_ext.dev.chatpose.operators import motion as motion_operators
 from bl_ext.dev.chatpose.rig import apply, motions, pose_files, smplx
 from bl_ext.dev.chatpose.rig import body as body_files
@@ -69,7 +70,7 @@ LINES = [
 
 @pytest.mark.parametrize(("text", "beats"), LINES)
 def test_lines_are_read_from_words(text, beats):
-    assert motion_operators.parse_beats(text) == beats
+    assert storyboard.parse_beats(text) == beats
 
 
 def test_adding_lines(tools):
@@ -148,7 +149,7 @@ def test_a_keyed_motion_is_the_poses_one_by_one(body, mode):
         bone.rotation_mode = mode
     motion = _motion(6)
     settings = bpy.context.scene.chatpose
-    motion_operators.key_motion(bpy.context, body, motion, range(10, 16), settings, facing="MODEL")
+    key_motion.key_motion(bpy.context, body, motion, range(10, 16), settings, facing="MODEL")
     for i in range(6):
         bpy.context.scene.frame_set(10 + i)
         read = apply.read_pose(body)
@@ -230,7 +231,7 @@ def test_completing_keeps_the_selected_bones(tools, body, settle):
 
 def test_in_between_fills_the_gap_around_the_current_frame(tools, body, settle):
     assert not bpy.ops.chatpose.in_between.poll(), "nothing is keyed yet"
-    motion_operators.put_keys(body, [(1, _pose(0.0)), (5, _pose(1.0)), (9, _pose(0.0))])
+    key_motion.put_keys(body, [(1, _pose(0.0)), (5, _pose(1.0)), (9, _pose(0.0))])
     bpy.context.scene.frame_set(3)
     tools.answer = {"poses": [_arm(a) for a in (0.1, 0.2, 0.3)]}
     bpy.ops.chatpose.in_between()
@@ -250,7 +251,7 @@ def _pose(angle):
 
 
 def test_smoothing_sends_every_frame_and_keys_every_frame(tools, body, settle):
-    motion_operators.put_keys(body, [(1, _pose(0.0)), (5, _pose(1.0))])
+    key_motion.put_keys(body, [(1, _pose(0.0)), (5, _pose(1.0))])
     tools.answer = {"poses": [_arm(0.25 * i) for i in range(5)]}
     bpy.ops.chatpose.smooth_motion(strength=30)
     settle()
@@ -260,7 +261,7 @@ def test_smoothing_sends_every_frame_and_keys_every_frame(tools, body, settle):
 
 
 def test_another_number_of_frames_is_refused(tools, body, settle):
-    motion_operators.put_keys(body, [(1, _pose(0.0)), (5, _pose(1.0))])
+    key_motion.put_keys(body, [(1, _pose(0.0)), (5, _pose(1.0))])
     tools.answer = {"poses": [_arm(0.1)]}
     bpy.ops.chatpose.smooth_motion()
     settle()

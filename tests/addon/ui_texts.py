@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import bpy
@@ -54,11 +54,17 @@ def _of_classes() -> Iterator[str]:
 
 
 def _of_code(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named_texts = {
+        node.targets[0].id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and ("refusal" in node.name or node.name == "busy"):
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Return) and inner.value is not None:
-                    yield from _literals(inner.value)
+                    yield from _literals(inner.value, named_texts)
         if isinstance(node, ast.Call):
             named = {keyword.arg: keyword.value for keyword in node.keywords}
             plain = named.get("translate")
@@ -74,13 +80,16 @@ def _of_code(path: Path) -> Iterator[str]:
                     yield from _literals(argument)
 
 
-def _literals(node: ast.expr) -> Iterator[str]:
-    """The texts that an expression can be: a literal, either side of a choice. Formatted ones are for pgettext."""
+def _literals(node: ast.expr, named_texts: Mapping[str, ast.expr] = {}) -> Iterator[str]:
+    """The texts that an expression can be: a literal or its name, either side of a choice. Formatted ones are for
+    pgettext.
+    """
+    node = named_texts.get(node.id, node) if isinstance(node, ast.Name) else node
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.IfExp):
-        yield from _literals(node.body)
-        yield from _literals(node.orelse)
+        yield from _literals(node.body, named_texts)
+        yield from _literals(node.orelse, named_texts)
     elif isinstance(node, ast.BoolOp):
         for value in node.values:
-            yield from _literals(value)
+            yield from _literals(value, named_texts)
