@@ -34,6 +34,13 @@ def image_shader() -> str:
     return "IMAGE_SCENE_LINEAR_TO_REC709_SRGB" if bpy.app.version >= (5, 0) else "IMAGE"
 
 
+def draws_thumbnails(scene: "bpy.types.Scene") -> bool:
+    """Whether Blender makes small pictures of images: 4.2 and 4.3 make none for a scene rendered with Workbench."""
+    import bpy
+
+    return bpy.app.version >= (4, 4) or scene.render.engine != "BLENDER_WORKBENCH"
+
+
 # -- animation: three generations ------------------------------------------------------------------------------------
 # 4.2, 4.3: Action.fcurves. 4.4, 4.5: slots, layers and channelbags, with Action.fcurves as an old view. From 5.0 on:
 # channelbags only.

@@ -13,7 +13,7 @@ import bpy.utils.previews
 import numpy as np
 from numpy.typing import NDArray
 
-from . import image_sources, seen, session
+from . import blender_versions, image_sources, seen, session
 from .client.contract import Sight
 from .client.http import ClientError
 
@@ -126,7 +126,8 @@ def icon(image: bpy.types.Image, frame: int, chosen: int) -> int:
         _wanted, _looks = wanted, 0
     if not bpy.app.timers.is_registered(draw_wanted):
         bpy.app.timers.register(draw_wanted, first_interval=0.01, persistent=True)
-    return _waiting() if moves else plain
+    own = moves or not blender_versions.draws_thumbnails(bpy.context.scene)
+    return _waiting() if own else plain
 
 
 def retry() -> None:
@@ -164,7 +165,8 @@ def draw_wanted() -> float | None:
         return _draw_own(image, _wanted, patience=SETTLED)
     small = _blenders(image)
     if small is None:
-        return _draw_own(image, _wanted, patience=PATIENCE)
+        may_come = blender_versions.draws_thumbnails(bpy.context.scene)
+        return _draw_own(image, _wanted, patience=PATIENCE if may_come else SETTLED)
     _made.add(uid)
     if _wanted.sight is not None:
         _draw(_wanted, small)

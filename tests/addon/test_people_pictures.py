@@ -150,6 +150,17 @@ def test_where_blender_makes_none_a_file_is_reduced_in_a_thread(photo, second):
     assert len(second) == 1, "another person is no new picture"
 
 
+@pytest.mark.parametrize("may_come", [True, False])
+def test_how_long_blender_is_waited_for(photo, second, monkeypatch, may_come):
+    monkeypatch.setattr(people_pictures.blender_versions, "draws_thumbnails", lambda scene: may_come)
+    wanted = people_pictures._wanted = people_pictures._wanted_of(photo, 1, 0)
+    people_pictures._looks = looks = 0
+    while people_pictures._reading is None and wanted.of not in people_pictures._small:
+        looks += 1
+        assert people_pictures.draw_wanted() is not None
+    assert looks == (people_pictures.PATIENCE if may_come else people_pictures.SETTLED)
+
+
 def test_packed_bytes_are_reduced_in_a_thread(photo, second):
     photo.pack()
     assert _colour(_shown(photo)) == pytest.approx(50, abs=1)
