@@ -17,6 +17,7 @@ from .. import rotations as rot
 from ..body.model import default_body
 from ..pose import Pose
 from ..skeleton import BODY_JOINTS, INDEX
+from .blazepose import AT
 from .camera import Camera
 from .fit import Fitted, Seen
 
@@ -83,12 +84,51 @@ def tilt(fitted: Fitted, seen: Seen) -> Tensor:
     return rot.project_to_so3(mean)
 
 
+# -- legs that nobody sees ---------------------------------------------------------------------------------------------
+_LEGS_SEEN: Final = (0.2, 0.5)  # trust in the best seen knee or ankle, from which legs are what was seen of them
+_UPRIGHT: Final = (20.0, 45.0)  # degrees of lean up to which such legs stand under the body, and beyond which they lie
+_AT_EASE: Final = 0.7  # of the way: the rest is what the fit guessed
+_LEG_DEG: Final = {"hip": (-5.0, 0.0, 2.0), "knee": (8.0, 0.0, 0.0), "ankle": (-3.0, 0.0, 0.0), "foot": (0.0, 0.0, 0.0)}
+
+
+def at_ease(matrot: Tensor, seen: Seen) -> Tensor:
+    """(22, 3, 3), the pelvis' to the world -> the same with legs of which nothing was seen put at ease: under a body
+    that is upright, along one that lies. A fit guesses the mean of all that legs might do, which is a crouch.
+    """
+    best = float(seen.trust[[AT[f"{s}_{n}"] for s in ("left", "right") for n in ("knee", "ankle")]].max())
+    share = _AT_EASE * (1 - _rise(best, *_LEGS_SEEN))
+    if share == 0:
+        return matrot
+    up = torch.tensor([0.0, 1.0, 0.0])
+    pelvis = matrot[0]
+    lean = math.degrees(math.acos(max(-1.0, min(1.0, float(pelvis[1, 1])))))
+    ahead = torch.nn.functional.normalize(pelvis[:, 2] * torch.tensor([1.0, 0.0, 1.0]), dim=0)
+    level = torch.stack([torch.linalg.cross(up, ahead), up, ahead], 1)
+    under = rot.matrot_to_quat((pelvis.T @ level)[None])
+    hang = rot.quat_slerp(under, torch.tensor([[1.0, 0.0, 0.0, 0.0]]), _rise(lean, *_UPRIGHT))
+    eased = matrot.clone()
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        for part, (x, y, z) in _LEG_DEG.items():
+            held = rot.rotvec_to_quat(torch.tensor([[x, sign * y, sign * z]]).deg2rad())
+            goal = rot.quat_multiply(hang, held) if part == "hip" else held
+            at = INDEX[f"{side}_{part}"]
+            eased[at] = rot.quat_to_matrot(rot.quat_slerp(rot.matrot_to_quat(matrot[at][None]), goal, share))[0]
+    return eased
+
+
+def _rise(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high``, smooth between."""
+    x = min(1.0, max(0.0, (value - low) / (high - low)))
+    return x * x * (3 - 2 * x)
+
+
 @torch.no_grad()
 def stand(fitted: Fitted, seen: Seen, score: float) -> tuple[Pose, Camera]:
     """The pose in the world, its lowest point on y = 0 and the pelvis above the origin, and the camera that sees it."""
     turn = tilt(fitted, seen)
     matrot = rot.quat_to_matrot(fitted.quat)
     matrot[0] = turn @ matrot[0]
+    matrot = at_ease(matrot, seen)
     body = default_body()
     transl = body.ground_transl(matrot[None])[0]
     pelvis = body.neutral_joints[0] + transl

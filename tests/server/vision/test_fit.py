@@ -16,7 +16,7 @@ from chatpose_server.vision import fit as fitting
 from chatpose_server.vision.blazepose import AT, NAMES
 from chatpose_server.vision.camera import project
 from chatpose_server.vision.fit import MARKS, UNSEEN, Seen, fit
-from chatpose_server.vision.upright import pitch_deg, stand
+from chatpose_server.vision.upright import at_ease, pitch_deg, stand
 
 from .drawn import BENDS, pose_of
 
@@ -91,3 +91,56 @@ def test_the_camera_is_tilted_back_by_the_feet(pitch):
     ankles = pixels[[INDEX["left_ankle"], INDEX["right_ankle"]]]
     marks = seen.pixels[[AT["left_ankle"], AT["right_ankle"]]]
     assert float((ankles - marks).norm(dim=1).max()) < 15  # of some 360 pixels that the body is high
+
+
+# -- legs that nobody sees ---------------------------------------------------------------------------------------------
+CROUCH = {"hip": (-0.9, 0.0, 0.2), "knee": (1.2, 0.0, 0.0), "ankle": (-0.3, 0.0, 0.0)}
+
+
+def eased(turned=(0.0, 0.0, 0.0), **trust):
+    """A crouch that was guessed, in the world, after ``at_ease``; ``trust`` in landmarks, of none by default."""
+    seen, _ = seen_of("standing")
+    some = torch.zeros(len(MARKS))
+    for name, value in trust.items():
+        some[MARKS.index(name)] = value
+    guessed = torch.eye(3).repeat(22, 1, 1)
+    guessed[0] = rot.rotvec_to_matrot(torch.tensor(turned))
+    for name, turn in CROUCH.items():
+        for side in ("left", "right"):
+            guessed[INDEX[f"{side}_{name}"]] = rot.rotvec_to_matrot(torch.tensor(turn))
+    return guessed, at_ease(guessed, replace(seen, trust=some))
+
+
+def thighs(matrot):
+    """Angles of both thighs with the vertical, and of the knees, degrees."""
+    joints = default_body().forward_kinematics(matrot[None]).joints[0]
+    out = []
+    for side in ("left", "right"):
+        hip, knee, ankle = (joints[INDEX[f"{side}_{n}"]] for n in ("hip", "knee", "ankle"))
+        thigh, shin = knee - hip, ankle - knee
+        bent = torch.acos((thigh @ shin / thigh.norm() / shin.norm()).clamp(-1, 1))
+        out.append((math.degrees(math.acos(float(-thigh[1] / thigh.norm()))), math.degrees(float(bent))))
+    return out
+
+
+@pytest.mark.parametrize("turned", [(0.0, 0.0, 0.0), (0.3, 0.0, 0.0), (0.0, 2.5, 0.0)])
+def test_legs_that_nobody_sees_stand_under_an_upright_body(turned):
+    before, after = eased(turned)
+    for (was, bent), (now, left) in zip(thighs(before), thighs(after), strict=True):
+        assert now < 0.5 * was and now < 25
+        assert left < 0.5 * bent
+    assert torch.equal(after[9:], before[9:]) and torch.equal(after[0], before[0]), "above the legs nothing changes"
+
+
+def test_legs_that_nobody_sees_lie_along_a_body_that_lies():
+    before, after = eased((-math.pi / 2, 0.0, 0.0))
+    hips = after[[INDEX["left_hip"], INDEX["right_hip"]]]
+    assert float(rot.matrot_to_rotvec(hips).norm(dim=1).max()) < 0.5
+    assert all(left < 0.5 * bent for (_, bent), (_, left) in zip(thighs(before), thighs(after), strict=True))
+
+
+@pytest.mark.parametrize("name", ["left_knee", "right_ankle"])
+def test_legs_of_which_something_was_seen_or_put_stay(name):
+    for trust in (0.5, 1.0, 12.0):
+        before, after = eased(**{name: trust})
+        assert torch.equal(before, after)
