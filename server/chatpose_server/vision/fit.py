@@ -94,7 +94,7 @@ _PIXEL_LEAST: Final = 0.25
 _LIFT_SIGMA: Final = 0.5  # radians from the rotations that the lifter says
 _PRIOR_SIGMA: Final = 0.45  # radians from what the prior finds natural
 _PRIOR_EVERY: Final = 3
-_GROUPS: Final = ("legs", "arms", "trunk", "breadth")
+GROUPS: Final = ("legs", "arms", "trunk", "breadth")
 _LENGTH_SIGMA: Final = 0.08  # of the logarithm of a group's bone lengths
 _FOCAL_SIGMA: Final = 0.12  # of the logarithm of the focal length
 
@@ -141,7 +141,7 @@ def _bones() -> tuple[Tensor, Tensor]:
     """Rest offsets from the parent (22, 3), and which group scales them (22, G)."""
     rest = default_body().neutral_joints[:_COUNT]
     offset = rest - rest[[max(0, p) for p in PARENTS[:_COUNT]]]
-    group = torch.zeros(_COUNT, len(_GROUPS))
+    group = torch.zeros(_COUNT, len(GROUPS))
     for i, name in enumerate(BODY_JOINTS[1:], 1):
         part = name.split("_")[-1]
         if part in ("knee", "ankle", "foot"):
@@ -251,8 +251,8 @@ def _ease() -> tuple[Tensor, Tensor]:
 
 # -- the problem -------------------------------------------------------------------------------------------------------
 _PLACE, _SCALE, _FOCAL = 3 * _COUNT, 3 * _COUNT + 3, 3 * _COUNT + 4
-_LENGTHS: Final = slice(3 * _COUNT + 5, 3 * _COUNT + 5 + len(_GROUPS))
-_VARIABLES: Final = 3 * _COUNT + 5 + len(_GROUPS)
+_LENGTHS: Final = slice(3 * _COUNT + 5, 3 * _COUNT + 5 + len(GROUPS))
+_VARIABLES: Final = 3 * _COUNT + 5 + len(GROUPS)
 _SCALE_SIGMA: Final = 0.15  # of the logarithm of a person's size against ours
 
 
@@ -468,7 +468,7 @@ def _habits(p: _Problem, guess: _Guess, natural: Tensor | None) -> tuple[Tensor,
 
 def _knowns(p: _Problem, guess: _Guess) -> tuple[Tensor, Tensor]:
     """Sizes: the person's, the lens', the bones'. (B, 2 + G) and (B, 2 + G, n)."""
-    sigma = torch.tensor([_SCALE_SIGMA, p.focal_sigma] + [_LENGTH_SIGMA] * len(_GROUPS))
+    sigma = torch.tensor([_SCALE_SIGMA, p.focal_sigma] + [_LENGTH_SIGMA] * len(GROUPS))
     jacobian = torch.zeros(len(sigma), _VARIABLES)
     jacobian[:, _SCALE:] = torch.diag(1 / sigma)
     return guess.rest[:, 3:] / sigma, jacobian.expand(len(guess.rest), -1, -1)
@@ -572,7 +572,7 @@ def fit(seen: Seen, prior: Prior | None = None) -> Fitted:
             best = _linearise(p, guess, natural)
     k = int(best.cost.argmin())
     rest = guess.rest[k]
-    lengths = {name: math.exp(float(v)) for name, v in zip(_GROUPS, rest[5:], strict=True)}
+    lengths = {name: math.exp(float(v)) for name, v in zip(GROUPS, rest[5:], strict=True)}
     seen_weight = float((seen.trust.sum() * 2 + seen.space_trust.sum() * 3).clamp(min=1))
     return Fitted(
         rot.quat_canonical(guess.quat[k]), rest[:3], p.focal * math.exp(float(rest[4])),

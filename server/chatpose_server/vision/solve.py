@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..body.model import default_body
 from ..pose import Pose
 from ..priors import embedded_prior
 from .blazepose import AT, NAMES, Landmarks
 from .camera import Camera
-from .fit import FOLLOWERS, MARKS, UNSEEN, Fitted, Seen, fit
+from .fit import FOLLOWERS, GROUPS, MARKS, UNSEEN, Fitted, Seen, fit, kinematics
 from .hands import Hand, finger_quats
 from .lift import Lifter, embedded_lifter, lift
-from .upright import stand
+from .upright import stand, unseen_legs
 
 PriorName = Literal["vposer", "posendf"]
 
@@ -70,13 +71,33 @@ def solve(
     pose, camera = stand(fitted, seen, score)
     fingers = {name: quat for hand in hands for name, quat in finger_quats(hand).items()}
     pose = replace(pose, joints={**pose.joints, **fingers})
+    pixels = _with_legs(seen, fitted, pose, camera)
     points = {
-        name: (float(seen.pixels[i, 0]), float(seen.pixels[i, 1]), min(1.0, float(person.visibility[i])))
+        name: (float(pixels[i, 0]), float(pixels[i, 1]), min(1.0, float(person.visibility[i])))
         for i, name in enumerate(NAMES)
     }
     for name in corrections or {}:
         points[name] = (*points[name][:2], 1.0)
     return Found(pose, camera, points, fitted)
+
+
+_LEG_MARKS: Final = tuple(
+    i for i, n in enumerate(NAMES) if n.partition("_")[2] in ("knee", "ankle", *FOLLOWERS["ankle"])
+)
+
+
+def _with_legs(seen: Seen, fitted: Fitted, pose: Pose, camera: Camera) -> Tensor:
+    """(39, 2): landmarks in the picture; those of legs that nobody saw are where the body now has them."""
+    share = unseen_legs(seen)
+    if share == 0:
+        return seen.pixels
+    lengths = torch.tensor([[math.log(fitted.lengths[name]) for name in GROUPS]])
+    pelvis = default_body().neutral_joints[0] + torch.tensor(pose.transl)
+    now = camera.project(kinematics(pose.quats()[None], lengths).points[0] + pelvis)
+    pixels = seen.pixels.clone()
+    at = list(_LEG_MARKS)
+    pixels[at] += share * (now[at] - pixels[at])
+    return pixels
 
 
 @contextmanager

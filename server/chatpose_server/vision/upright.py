@@ -95,8 +95,7 @@ def at_ease(matrot: Tensor, seen: Seen) -> Tensor:
     """(22, 3, 3), the pelvis' to the world -> the same with legs of which nothing was seen put at ease: under a body
     that is upright, along one that lies. A fit guesses the mean of all that legs might do, which is a crouch.
     """
-    best = float(seen.trust[[AT[f"{s}_{n}"] for s in ("left", "right") for n in ("knee", "ankle")]].max())
-    share = _AT_EASE * (1 - _rise(best, *_LEGS_SEEN))
+    share = _AT_EASE * unseen_legs(seen)
     if share == 0:
         return matrot
     up = torch.tensor([0.0, 1.0, 0.0])
@@ -114,6 +113,12 @@ def at_ease(matrot: Tensor, seen: Seen) -> Tensor:
             at = INDEX[f"{side}_{part}"]
             eased[at] = rot.quat_to_matrot(rot.quat_slerp(rot.matrot_to_quat(matrot[at][None]), goal, share))[0]
     return eased
+
+
+def unseen_legs(seen: Seen) -> float:
+    """1 where nothing was seen of both legs, 0 where a knee or an ankle was."""
+    best = float(seen.trust[[AT[f"{s}_{n}"] for s in ("left", "right") for n in ("knee", "ankle")]].max())
+    return 1 - _rise(best, *_LEGS_SEEN)
 
 
 def _rise(value: float, low: float, high: float) -> float:

@@ -12,13 +12,14 @@ from chatpose_server.body.model import default_body
 from chatpose_server.posecodes import limits
 from chatpose_server.priors import embedded_prior
 from chatpose_server.skeleton import BODY_JOINTS, INDEX
+from chatpose_server.vision import Pyramid, find_people, solve
 from chatpose_server.vision import fit as fitting
 from chatpose_server.vision.blazepose import AT, NAMES
 from chatpose_server.vision.camera import project
 from chatpose_server.vision.fit import MARKS, UNSEEN, Seen, fit
 from chatpose_server.vision.upright import at_ease, pitch_deg, stand
 
-from .drawn import BENDS, pose_of
+from .drawn import BENDS, camera_at, draw, pose_of
 
 FOCAL, WIDE, HIGH = 900.0, 600, 800
 
@@ -144,3 +145,17 @@ def test_legs_of_which_something_was_seen_or_put_stay(name):
     for trust in (0.5, 1.0, 12.0):
         before, after = eased(**{name: trust})
         assert torch.equal(before, after)
+
+
+def test_points_of_legs_out_of_the_picture_lie_on_the_body():
+    picture = draw(pose_of("left arm up"), camera_at())
+    hips = find_people(Pyramid(picture))[0].pixels[AT["left_hip"], 1]
+    portrait = picture.crop((0, 0, picture.width, int(hips) + 18))
+    found = solve(find_people(Pyramid(portrait))[0], *portrait.size)
+    thigh, knee = thighs(found.pose.matrot())[0]
+    assert thigh < 15 and knee < 20, "she stands"
+    joints = default_body().forward_kinematics(found.pose.matrot()[None], torch.tensor([found.pose.transl])).joints[0]
+    for name in ("left_knee", "right_knee", "left_ankle", "right_ankle"):
+        x, y, visibility = found.keypoints[name]
+        assert visibility < 0.2 and y > portrait.height
+        assert math.dist(found.camera.project(joints[INDEX[name]]).tolist(), (x, y)) < 15
