@@ -35,11 +35,11 @@ MARGIN, CAPTION = 8, 22
 SIDE_DEG: Final = 80.0  # seen from the person's side of the picture, not quite edge-on
 
 LOOKED_AT: Final = """\
-Looked at: the astronaut's head, shoulders and left arm lie right; her right arm, under the helmet, and her legs are
-guesses. The cameraman's trunk, head and hands are right, but he is seated: his legs, under the coat and beside the
-tripod, are guessed wrong. Grace Hopper's shoulders fit and her head is a little low and narrow; arms and legs are
-guesses. Among the packages looked at none has photographs of whole bodies in action under a free licence and no doubt:
-test pictures of pose estimators are COCO's, MPII's or nobody's; `--picture` takes others."""
+Looked at: the astronaut's head, shoulders and left arm lie right; her right arm, under the helmet, is a guess, and she
+stands, as anybody whose legs are out of the picture. The cameraman's trunk, head and hands are right, and he stands on
+legs that the coat and the tripod hide, as he really does. Grace Hopper's shoulders fit and her head is a little low and
+narrow; arms and legs are guesses. Among the packages looked at none has photographs of whole bodies in action under a
+free licence and no doubt: test pictures of pose estimators are COCO's, MPII's or nobody's; `--picture` takes others."""
 
 
 @dataclass(frozen=True)
