@@ -22,7 +22,7 @@ from ..skeleton import BODY_JOINTS
 from .chains import BALANCE, SPINE, joints_of
 from .edit import edit
 from .lexicon import Entry, entries, mirrored
-from .lexicon.lookup import Found, beside_name, feelings, find, near, normal
+from .lexicon.lookup import Found, beside_name, covered, feelings, find, near, normal
 from .measure import measure
 from .parse import Parsed, parse, understand
 from .refine import Refined, refine, solve, unmet_sources
@@ -34,7 +34,10 @@ NAME_THRESHOLD: Final = 0.4  # a named pose's score (below), when the words say 
 NAME_THRESHOLD_BESIDE: Final = 1.0  # and when the parser already understood most of them
 _LIKENESS_WEIGHT: Final = 1.0  # of words in common with a wording, against the name head's probability
 _SOME_WORDS: Final = 0.3  # likeness under which a name is believed in without its words
-_WITHOUT_WORDS: Final = 0.4  # times, for such a name where the words speak of a feeling that another one shows
+_OTHER_WORDS: Final = 0.42  # likeness from which another name's words stand against that
+_WITHOUT_WORDS: Final = 0.4  # times, for such a name where the words are another one's, or speak of its feeling
+_COVERED: Final = 0.15  # of score: between names as like as each other, the one whose wordings have more of the words
+_BOTH_ARMS: Final = 0.12  # of score: words of both arms mean names that use both alike, and not one
 _SAME_WORDS: Final = 0.85  # likeness from which a wording is simply what was written, whatever the model believes
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
 _TRIES: Final = 3
@@ -121,7 +124,7 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
     literal = understand(words)
     found = find(words)
     if found is not None and _adds(found, _plainly(words, found, literal)) and not _better_meant(words, found, named):
-        entry, literal = found.entry, understand(_seated(found.entry, found.rest) + found.rest)
+        entry, literal = found.entry, understand(_crossed(found.entry, found.rest) + _rest(words, found))
         understood = 1.0 if not found.rest else _share(literal)
     else:
         understood = _share(literal)
@@ -132,15 +135,18 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
         )
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
             beside = beside_name(words, entry)
-            literal = understand(_seated(entry, beside) + beside)
+            literal = understand(_crossed(entry, beside) + beside)
     if entry is not None:
         entry = _turned_to(entry, words)
+    seat = _seat(literal, words, entry)
     guess = [c for c, p in asked.items() if understood < 1 and p >= CODE_THRESHOLD and c in POSECODES]
-    request = literal.request
+    request = seat + literal.request
     if entry is not None:
         request = _beside(entry.versions[0], request) + request
     request = _beside(_wish(read(";".join(guess))), request) + request
-    return entry, request if _says_posture(request) else _standing(request) + request, understood
+    if not _says_posture(request):
+        request = (_wish(_seated()) if _props_on_knees(request) else _standing(request)) + request
+    return entry, request, understood
 
 
 def _plainly(words: str, found: Found, literal: Parsed) -> Parsed:
@@ -148,9 +154,61 @@ def _plainly(words: str, found: Found, literal: Parsed) -> Parsed:
     return literal if understand(found.wording).statements else parse(words)
 
 
-def _seated(entry: Entry, rest: str) -> str:
+def _rest(words: str, found: Found) -> str:
+    """The words around the name as they were written, commas and all."""
+    name = r"[\W_]+".join(re.escape(w) for w in found.wording.split())
+    around = re.sub(rf"(?<![a-z0-9']){name}(?![a-z0-9'])", " ", words.lower().replace("\u2019", "'"), count=1)
+    return around if found.rest and normal(around) == found.rest else found.rest
+
+
+def _crossed(entry: Entry, rest: str) -> str:
     """What the parser must know of a named pose to read the rest: who sits crosses the legs and not the ankles."""
     return "sitting, " if "cross" in rest.lower() and "sitting" in entry.versions[0].codes else ""
+
+
+_SEAT: Final = re.compile(
+    r"\b(?<!hand )(?<!hands )(?<!foot )(?<!feet )(?<!leg )(?<!knee )(?<!elbow )(?<!elbows )(?<!arm )(?<!arms )"
+    r"(?:on|in) (?:the |a |an |his |her |their |my |your )?(?:edge of (?:the |a |an |his |her |their )?)?(?:\w+ ){0,2}?"
+    r"(?:sofa|couch|settee|bench|pew|chair|armchair|stool|throne|(?<=edge of the )bed)\b"
+)
+_NOT_SEATED: Final = re.compile(
+    r"\b(?:stand|ly|lie|lay|kneel|knelt|jump|climb|sleep|asleep|nap|sprawl|step|squat|crouch|lean(?:s|ing)? on)\w*"
+)
+
+
+def _seat(literal: Parsed, words: str, entry: Entry | None) -> Request:
+    """Sitting, for who is on a piece of furniture that one sits on, unless words or the named pose say otherwise.
+
+    Of the legs it asks what the words leave open: stretched out from a sofa they are no less seated.
+    """
+    said = words.lower()
+    if not _SEAT.search(said) or _NOT_SEATED.search(said) or _says_posture(literal.request):
+        return Request()
+    if entry is not None and not _stands(entry.versions[0]):
+        return Request()
+    spoken = {c.quantity for c in literal.request.constraints}
+    knees = any("knee" in q or "shin" in q or "foot" in q for q in spoken)
+    seat = _wish(_seated())
+    loose = tuple(
+        c
+        for c in seat.constraints
+        if c.quantity not in spoken
+        and not (knees and re.search(r"knee|shin|foot|feet|leg", c.quantity))
+        and not (c.quantity.startswith(("trunk", "spine")) and any(q.startswith(("trunk", "spine")) for q in spoken))
+    )
+    return replace(seat, constraints=loose)
+
+
+@functools.cache
+def _seated() -> Request:
+    """The legs and the trunk of who sits on a chair."""
+    plain = next(e for e in entries() if e.name == "sitting upright on a chair").versions[0]
+    kept = tuple(c for c in plain.constraints if parts_of(c.quantity) & {"legs", "trunk"})
+    return replace(plain, constraints=kept, codes=tuple(c for c in plain.codes if c in {k.source for k in kept}))
+
+
+def _stands(request: Request) -> bool:
+    return not _says_posture(request) or "standing" in request.codes or "standing_straight" in request.codes
 
 
 def _better_meant(words: str, found: Found, named: Mapping[str, float]) -> bool:
@@ -169,12 +227,43 @@ def _meant(words: str, named: Mapping[str, float], sure: float) -> Entry | None:
     if not score:
         return None
     felt = feelings(words)
-    if felt:  # a word that names a state says more than a belief with which no word is shared
+    if felt or max(likeness.values(), default=0.0) >= _OTHER_WORDS:
+        # Words that other names are made of, or that name a state, say more than a belief that shares none of them.
         score = {
             n: p if n in felt or likeness.get(n, 0.0) > _SOME_WORDS else _WITHOUT_WORDS * p for n, p in score.items()
         }
-    best = max(score, key=lambda n: score[n] + (likeness.get(n, 0.0) >= _SAME_WORDS))
+    if _BOTH.search(words.lower()):
+        two = _two_armed()
+        score = {n: p + (_BOTH_ARMS if n.removesuffix(_MIRRORED) in two else -_BOTH_ARMS) for n, p in score.items()}
+    best = max(
+        score,
+        key=lambda n: (
+            score[n] + (likeness.get(n, 0.0) >= _SAME_WORDS) + (_COVERED * covered(words, n) if n in likeness else 0.0)
+        ),
+    )
     return _by_name(best) if score[best] >= sure else None
+
+
+_MIRRORED: Final = " (mirrored)"
+_BOTH: Final = re.compile(r"\bboth (?:\w+ )?(?:arms|hands|fists|palms|elbows)\b")
+
+
+@functools.cache
+def _two_armed() -> frozenset[str]:
+    """The names of the entries that speak of both arms, and of both alike."""
+    return frozenset(
+        e.name for e in entries() if _arm_words(e.versions[0], "left") == _arm_words(e.versions[0], "right")
+    )
+
+
+def _arm_words(request: Request, side: str) -> frozenset[str]:
+    """What is asked of one arm, its side left out; of a quantity between both arms, each has its part."""
+    own = re.compile(rf"{side}_(?:{_ARM})")
+    return frozenset(
+        c.quantity.replace("left_", "").replace("right_", "")
+        for c in request.constraints
+        if c.asked and own.search(c.quantity)
+    )
 
 
 def _says_posture(request: Request) -> bool:
@@ -190,17 +279,27 @@ def _standing(request: Request) -> Request:
     return replace(wished, constraints=tuple(c for c in wished.constraints if c.quantity not in said))
 
 
+def _props_on_knees(request: Request) -> bool:
+    """Whether an elbow is asked to rest on a knee or a thigh: who stands does not reach it."""
+    return any(re.match(r"(left|right)_elbow@(left|right)_(knee|thigh)", c.quantity) for c in request.constraints)
+
+
 @functools.cache
 def _plain_standing() -> Request:
     return read("?pelvis.height=0.78..1.2; ?feet@ground=..0.035; ?trunk.up=0..70; ?pelvis.up=0..50")
 
 
+_ARM_LIMBS: Final = ("arm", "hand", "fist", "elbow", "palm", "finger", "shoulder")
+
+
 def _turned_to(entry: Entry, words: str) -> Entry:
     """The named pose or its mirror image, whichever has more to say of the limb on the side that the words name."""
-    m = re.search(r"\b(left|right) (?:\w+ )?(arm|hand|fist|elbow|palm|finger|leg|foot|knee|thigh|shin)", words.lower())
+    m = re.search(
+        r"\b(left|right) (?:\w+ )?(arm|hand|fist|elbow|palm|finger|shoulder|leg|foot|knee|thigh|shin)", words.lower()
+    )
     if m is None or re.search(rf"\b{'right' if m[1] == 'left' else 'left'}\b", words.lower()):
         return entry
-    limb = _ARM if m[2] in ("arm", "hand", "fist", "elbow", "palm", "finger") else _LEG
+    limb = _ARM if m[2] in _ARM_LIMBS else _LEG
 
     def weight(request: Request) -> int:
         return sum(bool(re.match(rf"{m[1]}_({limb})", c.quantity)) for c in request.constraints if c.asked)
@@ -219,9 +318,30 @@ def _adds(found: Found, literal: Parsed) -> bool:
 
 def _beside(weaker: Request, stronger: Request) -> Request:
     """What a weaker source says of those parts of the body of which the stronger one says nothing."""
-    spoken = {p for c in stronger.constraints for p in parts_of(c.quantity)}
-    kept = tuple(c for c in weaker.constraints if not parts_of(c.quantity) & spoken)
+    spoken = frozenset(p for c in stronger.constraints for p in parts_of(c.quantity))
+    moved = _only_leg(stronger)
+    kept = tuple(
+        c
+        for c in weaker.constraints
+        if not (hit := parts_of(c.quantity) & spoken)
+        or (moved and hit <= {"legs"} and _of_other_leg(c.quantity, moved))
+    )
     return replace(weaker, constraints=kept, codes=tuple(c for c in weaker.codes if c in {k.source for k in kept}))
+
+
+def _only_leg(request: Request) -> str:
+    """The side of the one leg that is spoken of where nothing is said of the other or of what the body stands on."""
+    legs = {c.quantity for c in request.constraints if "legs" in parts_of(c.quantity)}
+    sides = {"left" if "left_" in q else "right" if "right_" in q else "" for q in legs}
+    both = any("left_" in q and "right_" in q for q in legs)
+    return "" if both or len(sides) != 1 else sides.pop()
+
+
+def _of_other_leg(quantity: str, moved: str) -> bool:
+    """Whether a quantity of the legs is settled without the moved one: the other leg, or how high the pelvis is."""
+    return f"{moved}_" not in quantity and (
+        "left_" in quantity or "right_" in quantity or quantity.startswith(("pelvis.", "balance"))
+    )
 
 
 def parts_of(quantity: str) -> frozenset[str]:
@@ -340,7 +460,7 @@ def _wish(request: Request) -> Request:
 
 
 def _by_name(name: str) -> Entry | None:
-    plain = name.removesuffix(" (mirrored)")
+    plain = name.removesuffix(_MIRRORED)
     for entry in entries():
         if entry.name == plain:
             return mirrored(entry) if plain != name else entry

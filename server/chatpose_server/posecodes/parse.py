@@ -70,10 +70,17 @@ _SYNONYMS: Final = tuple(
         (r"tummy|stomach|abdomen|midriff", "belly"),
         (r"bum|butt|backside|bottom|rear|glutes?", "buttock"),
         (r"noggin|skull", "head"),
+        (
+            r"(?:fists|guard|dukes)(?: are| held)? (?:up|raised)"
+            rf"(?: (?:in front of|before|at|to) (?:{_OWN} )?(?:chin|face|mouth|cheeks?)"
+            r"|(?! high| in| above| over| at| to))",
+            "guard",
+        ),
         (r"jaw", "chin"),
         (r"lips?", "mouth"),
         (r"brow", "forehead"),
-        (r"fists?|palms? of (?:the|his|her|their|your) hands?", "hand"),
+        (r"fists|palms of (?:the|his|her|their|your) hands", "hands"),
+        (r"fist|palm of (?:the|his|her|their|your) hand", "hand"),
         (r"tiptoes|tip toes?|tippy ?toes", "tiptoe"),
         (r"90°|ninety degrees?|90 degrees?|90 deg|a 90|90-degree angle", "right angle"),
         (r"bending", "bent"),
@@ -110,8 +117,8 @@ _SYNONYMS: Final = tuple(
 _DROPPED: Final = frozenset(
     "the a an his her their your my its is are was be being been he she they it i you am person man woman figure"
     " someone somebody character girl boy guy lady people with while held kept keep hold make has have having there"
-    " who which very please so just really own in pose posture position show shows showing shown that this quite about"
-    " him me them as if also then now and should can could would will want ,".split()
+    " who which very please so just really own in pose posture position exercise show shows showing shown that this"
+    " quite about him me them as if also then now and should can could would will want ,".split()
 )
 _SPLIT: Final = re.compile(r"[.;:!?\n]+|,|\b(?:while|whilst|but|then|with)\b|\band\b")
 _TOKEN: Final = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
@@ -274,7 +281,18 @@ _SUBJECT: Final = re.compile(
     r"|shoulders?|upper arms?|forearms?)\b"
 )
 _NOUNS: Final = frozenset({"bow", "wave", "plank", "lotus", "leap", "salute", "crouch"})  # orders only when alone
-_ONLY_FIRST: Final = re.compile(r"on (?:back|belly|front|(?:left|right) (?:side|leg|foot))$")  # else "hand on back"
+_ONLY_FIRST: Final = re.compile(  # else "hand on back", "hands on left knee"
+    r"on (?:back|belly|front|(?:left|right) (?:side|leg|foot|knee))$"
+)
+_ONE: Final = re.compile(  # "on one leg" is how somebody stands
+    r"(?<!\bon )(?<!\bonly )\bone (arm|hand|fist|elbow|forearm|(?:leg|foot|knee)(?! on (?:the )?(?:ground|floor)))\b"
+)
+_THE_OTHER: Final = re.compile(  # in the place of a subject: "one arm up, the other on the hip"
+    r"(?:(?<=[,;.] )|(?<=and )|(?<=while )|(?<=with )|(?<=but ))(?:with )?(?:the |his |her |their )?other(?: one)?"
+    r"(?= (?:is |was )?(?:on|in|at|to|up|down|behind|over|under|above|out|against|across|by|around|round|near|high|"
+    r"low|raised|lowered|bent|straight|stretched|held|kept|tucked|back|forward|crossed|\w+ing|(?:hang|rest|point|"
+    r"hold|reach|touch|support|cover|shield|grip|clutch|wave)e?s)\b)"
+)
 _NOT: Final = re.compile(r"\b(?:not|no|never|without|don't|doesn't|isn't|aren't|nor|instead of|rather than|avoid)\b")
 _PROTECTED: Final = (("hands and knees", "hands knees"), ("up and out", "up out"), ("side to side", ""),
                      ("up and down", ""), ("left and right", "both"), ("right and left", "both"))  # fmt: skip
@@ -348,7 +366,7 @@ def _read(text: str) -> Iterator[_Clause]:
     table = phrases()
     subject, side = "", ""
     bare: list[str] = []  # "arms and legs straight": subjects whose predicate is still to come
-    text = _INSTRUMENT.sub(r"\3 \1\2", text[:4000].lower())
+    text = _INSTRUMENT.sub(r"\3 \1\2", _with_sides(text[:4000].lower()))
     for a, b in _PROTECTED:
         text = text.replace(a, b)
     for clause in _clauses(text, table):
@@ -394,6 +412,15 @@ def _read(text: str) -> Iterator[_Clause]:
             subject = "looking"
 
 
+def _with_sides(text: str) -> str:
+    """ "One arm up, the other on the hip": which is which is left to the reader, and this reader takes the right."""
+    m = _ONE.search(text)
+    if m is None or re.search(r"\b(?:left|right)\b", text):
+        return text
+    begun, rest = text[: m.start()] + f"right {m[1]}", text[m.end() :]
+    return begun + _THE_OTHER.sub(f"left {m[1]}", rest, count=1)
+
+
 def _clauses(text: str, table: Mapping[str, str]) -> Iterator[str]:
     """Parts of a sentence; "and" and commas split unless the whole reads as one phrase."""
     for sentence in re.split(r"[.;!?\n]+", text):
@@ -424,6 +451,19 @@ def _match(words: list[str], table: Mapping[str, str]) -> tuple[list[tuple[str, 
 
 
 # -- statements that belong together -----------------------------------------------------------------------------------
+_FACES: Final = ("chin", "cheek", "temple", "forehead", "mouth", "eye", "top_of_head")
+_ELBOWS_ON_KNEES: Final = ("?left_elbow@left_thigh=..0.12", "?right_elbow@right_thigh=..0.12", "?trunk.pitch=25..55")
+
+
+def _held_head(said: set[str]) -> bool:
+    """Whether both hands hold the head or cover the face."""
+    one, other = (
+        any(x.startswith(f"{s}_hand@") and x.partition("@")[2].removeprefix(f"{s}_").startswith(_FACES) for x in said)
+        for s in SIDES
+    )
+    return (one and other) or "hands=over_face" in said or "hands@temples" in said
+
+
 def _together(statements: list[str], legs_crossed: bool) -> list[str]:
     """What several clauses mean only together: crossed legs while sitting, a lunge and which leg is in front."""
     said = set(statements)
@@ -436,6 +476,10 @@ def _together(statements: list[str], legs_crossed: bool) -> list[str]:
         front = {f"{s}_leg=forward", f"{s}_foot=ahead"} & said
         if front and said & {"lunge_left", "lunge_right"}:
             statements = [x for x in statements if x not in front and not x.startswith("lunge_")] + [f"lunge_{s}"]
+    if "sitting" in said and _held_head(said) and not any(x.startswith(("trunk", "spine", "elbows")) for x in said):
+        statements = [*statements, *_ELBOWS_ON_KNEES]  # a head that lies in both hands is propped
+    if {"left_foot=raised", "right_foot=raised", "on_front"} <= said:  # feet go up by bending the knees
+        return [x for x in statements if not x.endswith("_foot=raised")] + ["knees=75..115", "shins.vertical=..40"]
     if {"left_foot=raised", "right_foot=raised"} <= said and not said & POSTURES and not said & FLAGS:
         statements = [x for x in statements if x not in ("left_foot=raised", "right_foot=raised")] + ["airborne"]
     return statements

@@ -71,7 +71,7 @@ def refine(
     """
     quat = rot.matrot_to_quat(local_matrot[:, : len(BODY_JOINTS)].detach())
     asked = [requests] * len(quat) if isinstance(requests, Request) else list(requests)
-    each = [r + _elbow_wishes(r) for r in asked]
+    each = [r + _elbow_wishes(r) + _folded_wishes(r) for r in asked]
     wished = [r + w for r, w in zip(each, _ground_wishes(quat, each), strict=True)] if keep_ground else each
     allowed = None if free is None else _allowed(frozenset(free))
     begin, rows = _with_other_arms(quat, wished, free)
@@ -95,7 +95,7 @@ def solve(requests: Request | str | Sequence[Request | str], *, tries: int = 3, 
     """
     listed = [requests] if isinstance(requests, Request | str) else list(requests)
     each = [read(r) if isinstance(r, str) else r for r in listed]
-    each = [r + _posture_wishes(r) + _elbow_wishes(r) for r in each]
+    each = [r + _posture_wishes(r) + _elbow_wishes(r) + _folded_wishes(r) for r in each]
     quat, solved, failures = _solve_from_starts(each, 0, tries, seed)
     failed = [i for i, n in enumerate(failures.tolist()) if n]
     if failed:
@@ -555,6 +555,12 @@ _LEVEL: Final = {  # what nobody twists or tilts without a reason; a word about 
 }
 
 
+_LEG_WAY: Final = re.compile(  # quantities that say where a leg goes
+    r"(?:left|right)_(?:hip$|thigh[.@]|leg[.@]|shin[.@]|foot[@:]|heel@|toes@)|feet\.stride|knees\.width"
+    r"|(?:left|right)_hand@\w+_(?:foot|ankle|shin|heel|calf|toes)"
+)
+
+
 def _posture_wishes(request: Request) -> Request:
     """Who stands, sits or kneels, and of whose trunk nothing is said, holds it upright and looks ahead."""
     said = {c.quantity for c in request.constraints if not c.source.startswith(_UPRIGHT)}
@@ -563,6 +569,9 @@ def _posture_wishes(request: Request) -> Request:
         for name, words in _LEVEL.items()
         if not any(q.startswith(words) for q in said)
     ]
+    if "airborne" in request.flags and not any(_LEG_WAY.match(q) for q in said):  # who jumps does not kick
+        made += [Constraint(f"{s}_hip", 150.0, INF, 0.4, "", False) for s in SIDES]
+        made.append(Constraint("feet.stride", -0.18, 0.18, 0.4, "", False))
     if not any(c.startswith(_UPRIGHT) for c in request.codes):
         return Request(tuple(made))
     if not said & _TRUNK_WORDS:
@@ -578,6 +587,8 @@ _FACE: Final[Mapping[str, float]] = {
     "temple": 94.0, "forehead": 86.0,
 }  # fmt: skip
 """Part of the face that a hand touches -> least angle of the upper arm to the chest's up; 90 is shoulder height."""
+_OTHER_ARM: Final[Mapping[str, float]] = {"shoulder": 112.0, "upper_arm": 124.0, "elbow": 124.0, "armpit": 112.0}
+"""The same for parts of the other arm: crossed and folded arms lie on the chest."""
 _ELBOW_AHEAD: Final = 70.0  # degrees of the upper arm to where the chest faces: before the body rather than beside it
 _ELBOW_WEIGHT: Final = 0.5
 _HAND_ASLANT: Final[Mapping[str, float]] = {"chin": 55.0, "throat": 55.0, "mouth": 40.0}
@@ -586,7 +597,9 @@ _HAND_ASLANT: Final[Mapping[str, float]] = {"chin": 55.0, "throat": 55.0, "mouth
 
 @functools.lru_cache(maxsize=4096)
 def _elbow_wishes(request: Request) -> Request:
-    """A hand goes to the face from below: the elbow before the body and under the shoulder, unless words place it."""
+    """A hand goes to the face, and to the other arm, from below: the elbow before the body and under the shoulder,
+    unless words place it.
+    """
     made: list[Constraint] = []
     for s in SIDES:
         placed = (f"{s}_upper_arm.", f"{s}_arm.", f"{s}_elbow.", f"{s}_elbow:", f"{s}_elbow@")
@@ -594,6 +607,10 @@ def _elbow_wishes(request: Request) -> Request:
             continue
         touched = [c.quantity.removeprefix(f"{s}_hand@") for c in request.constraints if c.hi < INF]
         least = [_FACE[p] for t in touched if (p := re.sub("^(left|right)_", "", t)) in _FACE]
+        other = "right" if s == "left" else "left"
+        over = [_OTHER_ARM[p] for t in touched if t.startswith(other) and (p := t.partition("_")[2]) in _OTHER_ARM]
+        if over:
+            made.append(Constraint(f"{s}_upper_arm.overhead", max(over), INF, _ELBOW_WEIGHT, "", False))
         if least:
             low = Constraint(f"{s}_upper_arm.overhead", max(least), INF, _ELBOW_WEIGHT, "", False)
             front = Constraint(f"{s}_upper_arm.ahead", -INF, _ELBOW_AHEAD, _ELBOW_WEIGHT, "", False)
@@ -601,6 +618,33 @@ def _elbow_wishes(request: Request) -> Request:
             aslant = max((_HAND_ASLANT.get(t, 0.0) for t in touched), default=0.0)
             if aslant:
                 made.append(Constraint(f"{s}_hand.overhead", aslant, INF, _ELBOW_WEIGHT, "", False))
+    return Request(tuple(made))
+
+
+_FOLDED: Final = {
+    "arms=crossed": tuple(
+        (f"{s}_{q}", lo, hi)
+        for s in SIDES
+        for q, lo, hi in (("hand.above_chest", -0.22, -0.02), ("forearm.vertical", 62.0, INF))
+    ),
+    "hands=over_face": (
+        *((f"{s}_hand@{s}_eye", -INF, 0.06) for s in SIDES),
+        *((f"{s}_hand.up", -1.0, 40.0) for s in SIDES),
+        ("head.pitch", -40.0, -14.0),
+    ),
+}
+"""What a posecode of both arms looks like when people do it: quantity, from, to."""
+
+
+def _folded_wishes(request: Request) -> Request:
+    """Arms crossed are folded on the chest, forearms level, and a face is hidden in the hands by bowing it into them,
+    unless words say more of them.
+    """
+    made: list[Constraint] = []
+    for code, wishes in _FOLDED.items():
+        if code in request.codes:
+            said = {c.quantity for c in request.constraints if c.source != code}
+            made += [Constraint(q, lo, hi, 0.5, "", False) for q, lo, hi in wishes if q not in said]
     return Request(tuple(made))
 
 

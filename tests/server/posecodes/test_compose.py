@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from chatpose_server.posecodes.compose import compose, parts_of
+from chatpose_server.posecodes.compose import _meaning, _seat, compose, parts_of
 from chatpose_server.posecodes.lexicon.lookup import find
 from chatpose_server.posecodes.measure import measure
+from chatpose_server.posecodes.parse import understand
 from chatpose_server.posecodes.refine import solve
 from chatpose_server.posecodes.vocabulary import QUANTITIES, read
 from chatpose_server.rotations import geodesic_angle
@@ -171,3 +172,51 @@ def test_who_bows_stands_even_if_the_model_thought_of_somebody_on_her_knees():
 def test_a_seated_name_that_crosses_the_legs_itself_keeps_them_crossed():
     made = compose("a person sitting with crossed legs", solve(["sitting"]).matrot)
     assert fits(made.matrot[0], "sitting; legs=crossed_left_over") == []
+
+
+def test_a_belief_without_its_words_gives_way_to_the_words_of_another_name(hypotheses):
+    made = compose("a ballerina in arabesque", hypotheses, named={"James Bond": 0.85, "arabesque": 0.01})
+    assert made.named == "arabesque"
+    made = compose("zxqv the blorb", hypotheses, named={"James Bond": 0.85})
+    assert made.named == "James Bond"
+
+
+def test_both_hands_mean_a_name_for_both():
+    _, request, _ = _meaning("wizard casting a fireball with both hands", {}, {})
+    sources = {c.source for c in request.constraints}
+    assert {"left_arm.forward=0..18", "right_arm.forward=0..18"} <= sources
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("reading a newspaper on a park bench", "pelvis.height=0.3..0.7; knees=60..125; hands=chest_height"),
+        ("a high front kick with the right leg, fists up", "right_foot@ground=0.8..; left_foot@ground; elbows=..85"),
+        ("right elbow on the left knee", "right_elbow@left_knee; pelvis.height=0.2..0.7; left_foot@ground"),
+        ("arms crossed over the chest", "arms=crossed; hands.above_chest=-0.25..0.02; upper_arms.overhead=115..181"),
+        ("left hand on the right shoulder", "left_hand@right_shoulder; left_upper_arm.overhead=105..181"),
+        (
+            "sitting on the edge of a bed, head in both hands",
+            "left_elbow@left_thigh=..0.25; right_elbow@right_thigh=..0.25; trunk.pitch=15..70",
+        ),
+        ("a three-pointer", "hips=135..181; hands=above_head; feet.stride=-0.3..0.3"),
+    ],
+)
+def test_what_words_leave_open_is_done_as_people_do_it(hypotheses, words, line):
+    made = compose(words, hypotheses)
+    assert fits(made.matrot[0], line) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "seated"),
+    [
+        ("a tramp on a park bench", True),
+        ("slumped on the sofa", True),
+        ("one foot on the bench", False),
+        ("standing on a chair", False),
+        ("his hands on the back of the chair", False),
+        ("asleep on the sofa", False),
+    ],
+)
+def test_who_is_on_a_bench_sits(words, seated):
+    assert bool(_seat(understand(words), words, None).constraints) == seated

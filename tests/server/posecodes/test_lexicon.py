@@ -196,3 +196,40 @@ def test_every_feeling_is_an_entry_and_is_found_by_its_words():
 
 def test_one_word_in_common_is_no_likeness():
     assert lookup.near("a sailor comes home to his wife").get("axe hitting the log", 0.0) < 0.4  # "driving it home"
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        "dig digs dug digging digger", "swing swings swung swinging", "carry carries carried carrying",
+        "wrestle wrestler wrestlers' wrestling", "ride rides rode rider", "tie ties tying tied", "glass glasses",
+        "play plays playing player",
+    ],
+)  # fmt: skip
+def test_forms_of_a_word_are_one_word(forms: str):
+    assert len({lookup._stem(w) for w in forms.split()}) == 1
+
+
+@pytest.mark.parametrize("words", ["string ring king", "bus bush", "sing swing", "hip hop", "tree tie"])
+def test_different_words_stay_different(words: str):
+    assert len({lookup._stem(w) for w in words.split()}) == len(words.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("somebody digs in her garden with a spade", "digging with a spade"),
+        ("the ballerina's arabesque", "arabesque"),
+        ("two children rowed a little boat", "rowing a boat"),
+        ("he is dozing in his hammock", "lying in a hammock"),
+    ],
+)
+def test_likest_name(text: str, name: str):
+    likeness = lookup.near(text)
+    assert max(likeness, key=lambda n: likeness[n]) == name
+
+
+def test_likeness_to_all_of_an_entrys_wordings_tells_names_apart():
+    words = "a knight holding his sword up to the sky"
+    assert lookup.covered(words, "raising a sword") > lookup.covered(words, "knight with a sword")
+    assert lookup.covered(words, "sitting on a swing") == 0
