@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "server"), str(ROOT / "benchmarks")]
 
 from _results import write_section  # noqa: E402
-from chatpose_server.engine import Engine, ModelHost, Picture, PoseRequest  # noqa: E402
+from chatpose_server.engine import Engine  # noqa: E402
+from chatpose_server.model_host import ModelHost  # noqa: E402
+from chatpose_server.picture import Picture  # noqa: E402
+from chatpose_server.tasks import PoseRequest  # noqa: E402
 from chatpose_server.worker.answers import InProcess  # noqa: E402
 from chatpose_server.worker.remote import Remote  # noqa: E402
 from PIL import Image  # noqa: E402

@@ -24,8 +24,9 @@ import torch
 from _results import write_section
 from chatpose_server.body import default_body
 from chatpose_server.body.preview import contact_sheet
-from chatpose_server.engine import Engine, ModelHost, PoseRequest, load_from_catalogue
+from chatpose_server.engine import Engine
 from chatpose_server.language.base import ChatTurn
+from chatpose_server.model_host import ModelHost, load_from_catalogue
 from chatpose_server.models.catalogue import DEFAULT_LANGUAGE_MODEL
 from chatpose_server.pose import Pose
 from chatpose_server.posecodes.lexicon import lookup
@@ -34,6 +35,7 @@ from chatpose_server.posecodes.refine import solve
 from chatpose_server.posecodes.vocabulary import QUANTITIES, Constraint, mirror_constraint, read
 from chatpose_server.rotations import geodesic_angle
 from chatpose_server.skeleton import BODY_JOINTS, INDEX
+from chatpose_server.tasks import PoseRequest
 
 HERE = Path(__file__).parent
 NAMES = tuple(QUANTITIES)

@@ -18,8 +18,9 @@ from . import __version__
 from .faults import ChatPoseError, explain
 
 if TYPE_CHECKING:
-    from .engine import Engine, PoseRequest, PoseResult
+    from .engine import Engine
     from .progress import Progress
+    from .tasks import PoseRequest, PoseResult
 
 USAGE_MISTAKE: Final = 2
 
@@ -145,7 +146,8 @@ def _serve(options: argparse.Namespace) -> int:
     from . import log
     from .api.guard import read_or_make_token
     from .api.serve import ServeOptions, serve
-    from .engine import Engine, ModelHost, load_from_catalogue
+    from .engine import Engine
+    from .model_host import ModelHost, load_from_catalogue
     from .worker.answers import InProcess
     from .worker.remote import Remote
 
@@ -172,8 +174,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 # -- pose --------------------------------------------------------------------------------------------------------------
 def _pose(options: argparse.Namespace) -> int:
-    from .engine import MAX_CANDIDATES, Engine, ModelHost, PoseRequest, check_prompt, load_from_catalogue
+    from .engine import Engine
+    from .model_host import ModelHost, load_from_catalogue
     from .picture import MAX_IMAGE_BYTES, Picture
+    from .tasks import MAX_CANDIDATES, PoseRequest, check_prompt
 
     if not 1 <= options.candidates <= MAX_CANDIDATES:
         raise ChatPoseError("invalid_request", f"--candidates must be from 1 to {MAX_CANDIDATES}.")
@@ -247,7 +251,9 @@ def _in_words(result: PoseResult) -> str:
 
 # -- describe ----------------------------------------------------------------------------------------------------------
 def _describe(options: argparse.Namespace) -> int:
-    from .engine import DescribeRequest, Engine, ModelHost, load_from_catalogue
+    from .engine import Engine
+    from .model_host import ModelHost, load_from_catalogue
+    from .tasks import DescribeRequest
 
     engine = Engine(ModelHost(load_from_catalogue, _default_model()))
     results = [engine.describe(DescribeRequest(pose)) for pose in _load_poses(options.file)]
@@ -275,7 +281,8 @@ def _load_poses(path: Path) -> list[Any]:
 
 # -- models ------------------------------------------------------------------------------------------------------------
 def _models_list(options: argparse.Namespace) -> int:
-    from .engine import Engine, ModelHost, load_from_catalogue
+    from .engine import Engine
+    from .model_host import ModelHost, load_from_catalogue
 
     models = Engine(ModelHost(load_from_catalogue)).list_models()
     if options.json:

@@ -92,12 +92,12 @@ def _published() -> list[Finding]:
 
 
 def _rooms() -> list[Finding]:
-    from .engine import room
+    from . import rooms
 
     findings: list[Finding] = []
     for name in _ROOMS:
         try:
-            room(name)
+            rooms.room(name)
             findings.append(Finding(f"part '{name}'", "loads", ok=True))
         except ChatPoseError as error:
             needed = name in ("language", "models", "body")

@@ -1,459 +1,50 @@
 """Every task, request -> result: the only file that knows all rooms. Knows no HTTP and no jobs.
 
-A task is pure: the same request, seed and model give the same answer. Rooms are imported when they are first needed;
-one that is missing answers with ``not_available`` instead of keeping the server from starting.
+A task is pure: the same request, seed and model give the same answer.
 """
 
 from __future__ import annotations
 
-import gc
-import importlib
-import logging
 import re
-import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from .faults import ChatPoseError, Fault, explain, is_out_of_memory
+from . import rooms
+from .faults import ChatPoseError, is_out_of_memory
 from .language.base import ChatTurn, LanguageAnswer, LanguageModel, LanguageRequest
+from .model_host import ModelHost, free_memory
 from .picture import Picture
-from .pose import Pose, Vec3, stack_matrot
-from .progress import Cancelled, Progress, no_progress
+from .pose import Pose, stack_matrot
+from .progress import Progress, no_progress
 from .skeleton import JOINTS
+from .tasks import (
+    MAX_CLIP,
+    PICTURE_PRIORS,
+    PRIORS,
+    CompleteRequest,
+    DenoiseRequest,
+    DescribeRequest,
+    DescribeResult,
+    IkRequest,
+    InterpolateRequest,
+    PeopleRequest,
+    PeopleResult,
+    PoseRequest,
+    PoseResult,
+    PosesResult,
+    ProjectRequest,
+    SampleRequest,
+    TaskRequest,
+    check_prompt,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .vision.tasks import Posed, Scene
-
-_log = logging.getLogger("chatpose.engine")
-
-MAX_PROMPT_CHARS: Final = 8000
-MAX_CANDIDATES: Final = 16
-
 OnText: TypeAlias = Callable[[str], None]
-
-
-# -- models ------------------------------------------------------------------------------------------------------------
-class Loader(Protocol):
-    """Makes a language model ready; slow. Raises errors written for people, and Cancelled through ``progress``."""
-
-    def __call__(self, name: str, quantize: str, progress: Progress) -> LanguageModel:
-        """Loads ``name`` (of the catalogue, or a path)."""
-        ...
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """What the host is doing. ``name``: the model that is, or is being, loaded, or was asked for last."""
-
-    state: Literal["empty", "loading", "ready", "error"]
-    name: str | None = None
-    stage: str = ""
-    fraction: float = 0.0
-    fault: Fault | None = None
-
-
-class ModelHost:
-    """Holds the one loaded language model. Loads in the background; a model in use is never pulled away."""
-
-    def __init__(self, loader: Loader, default: str | None = None, quantize: str = "none") -> None:
-        self._loader = loader
-        self._in_use = threading.Lock()  # held while a model answers, is loaded or is dropped
-        self._state = threading.Condition()
-        self._status = ModelStatus("empty", default)
-        self._quantize = quantize
-        self._model: LanguageModel | None = None
-        self._ticket = 0  # counts load and unload requests; only the newest may finish
-
-    @property
-    def status(self) -> ModelStatus:
-        """What the host is doing now."""
-        with self._state:
-            return self._status
-
-    @property
-    def model(self) -> LanguageModel | None:
-        """The loaded model, for reading its name and device only."""
-        with self._state:
-            return self._model
-
-    def load(self, name: str | None = None, quantize: str | None = None) -> None:
-        """Starts to load ``name`` (default: the model asked for last) and returns at once. A load in progress of
-        another model is given up; one of the same model goes on.
-        """
-        with self._state:
-            wanted = name or self._status.name
-            if wanted is None:
-                raise ChatPoseError(
-                    "no_model", "No model was chosen.", hint="Start the server with --model, or load one."
-                )
-            how = self._quantize if quantize is None else quantize
-            if self._status.state in ("loading", "ready") and (wanted, how) == (self._status.name, self._quantize):
-                return
-            self._quantize = how
-            self._ticket += 1
-            ticket = self._ticket
-            self._set(ModelStatus("loading", wanted, "Starting", 0.0))
-        threading.Thread(target=self._load, args=(wanted, how, ticket), name="chatpose-load", daemon=True).start()
-
-    def unload(self) -> None:
-        """Drops the model, after the answer it may be giving, or gives up a load. A later request loads it again."""
-        with self._state:
-            self._ticket += 1
-            self._set(replace(self._status, state="empty", stage="", fraction=0.0, fault=None))
-            if self._model is None:
-                return
-        with self._in_use:
-            self._drop()
-
-    @contextmanager
-    def use(self, progress: Progress = no_progress) -> Generator[LanguageModel]:
-        """The loaded model, for one caller at a time; loads it first if need be, and waits for that.
-
-        Raises ChatPoseError no_model or the error that loading ended with.
-        """
-        if self.status.state in ("empty", "error"):
-            self.load()
-        model = self._wait(progress)
-        try:
-            yield model
-        finally:
-            self._in_use.release()
-
-    def changed(self, timeout: float) -> ModelStatus:
-        """Waits up to ``timeout`` seconds for the status to change, and returns it."""
-        with self._state:
-            self._state.wait(timeout)
-            return self._status
-
-    def _wait(self, progress: Progress) -> LanguageModel:
-        """Comes back with the model, and with ``_in_use`` held."""
-        while True:
-            status = self.status
-            if status.state == "loading":
-                progress(status.stage or "Loading the model", 0.0)
-                self.changed(0.2)
-                continue
-            if status.state == "error" and status.fault is not None:
-                raise ChatPoseError(status.fault.code, status.fault.message, hint=status.fault.hint)
-            if self._in_use.acquire(timeout=0.2):
-                if self._model is not None:
-                    return self._model
-                self._in_use.release()
-                if self.status.state == "empty":  # unloaded while this request waited
-                    self.load()
-            progress("Waiting for the model", 0.0)
-
-    def _load(self, name: str, quantize: str, ticket: int) -> None:
-        def progress(stage: str, fraction: float) -> None:
-            with self._state:
-                if ticket != self._ticket:
-                    raise Cancelled
-                self._set(ModelStatus("loading", name, stage, fraction))
-
-        with self._in_use:
-            try:
-                progress("Starting", 0.0)
-                self._drop()
-                model = self._loader(name, quantize, progress)
-            except Cancelled:
-                return
-            except BaseException as error:  # noqa: BLE001 - a model that cannot be loaded must not stop the server
-                fault = explain(error)
-                if fault.code not in ("out_of_memory", "not_available", "internal"):
-                    fault = replace(fault, code="model_failed")
-                _log.error("model", extra={"model": name, "code": fault.code, "why": fault.message})
-                with self._state:
-                    if ticket == self._ticket:
-                        self._set(ModelStatus("error", name, "", 0.0, fault))
-                return
-            with self._state:
-                if ticket == self._ticket:
-                    self._model = model
-                    self._set(ModelStatus("ready", name, "Ready", 1.0))
-                    return
-            model.unload()
-
-    def _drop(self) -> None:
-        with self._state:
-            model, self._model = self._model, None
-        if model is not None:
-            model.unload()
-        free_memory()
-
-    def _set(self, status: ModelStatus) -> None:
-        self._status = status
-        self._state.notify_all()
-
-
-def load_from_catalogue(name: str, quantize: str, progress: Progress) -> LanguageModel:
-    """The real Loader: a name of the catalogue, or (from the command line only) a folder or file.
-
-    Cached weights are read through once and compared with their hashes; damaged ones are fetched anew.
-    """
-    language = room("language")
-    if not hasattr(language, "load_language_model"):
-        raise ChatPoseError("not_available", "This installation cannot load language models.", hint=_DOCTOR)
-    from .models import store
-    from .models.catalogue import CATALOGUE
-
-    if name in CATALOGUE and CATALOGUE[name].source is not None and store.is_ready(name):
-        progress("Checking the weights", 0.0)
-        try:
-            store.verify(name)
-        except store.StoreError as error:
-            _log.warning("weights damaged", extra={"model": name, "why": str(error)})
-            store.forget(name)
-    model = language.load_language_model(name, device="auto", quantize=quantize, progress=progress)
-    from .language.poselm import PoseLM
-
-    if isinstance(model, PoseLM) and offers("posecodes.missed", "Judge"):
-        model.judge = room("posecodes.missed").Judge(model.config.codes)
-    progress("Getting ready", 0.97)
-    _warm_up()
-    return model
-
-
-def _warm_up() -> None:
-    """Makes the refiner's tables (phrases, lexicon, skin landmarks) now: the first pose would wait seconds for them."""
-    if not offers("posecodes.compose", "compose"):
-        return
-    import torch
-
-    room("posecodes.compose").compose("standing, the left hand on the hip", torch.eye(3).expand(1, 22, 3, 3))
-
-
-def free_memory() -> None:
-    """Gives memory back to the system and to the GPU's other users (Cycles, above all)."""
-    gc.collect()
-    torch = sys.modules.get("torch")  # not brought in for this: a model that never came has nothing to free
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-# -- rooms -------------------------------------------------------------------------------------------------------------
-_DOCTOR: Final = "Run 'chatpose-server doctor' to see what is missing."
-
-
-def room(name: str) -> ModuleType:
-    """A room's package. Raises ChatPoseError not_available where it does not exist or cannot be loaded."""
-    try:
-        return importlib.import_module(f".{name}", __package__)
-    except ChatPoseError:
-        raise
-    except Exception as error:  # a broken optional room must not take the others with it
-        _log.warning("room", extra={"room": name, "why": f"{type(error).__name__}: {error}"})
-        raise ChatPoseError(
-            "not_available", f"The part '{name}' of the server is not installed or cannot be loaded.", hint=_DOCTOR
-        ) from error
-
-
-def offers(name: str, function: str) -> bool:
-    """Whether a room is there and has this function."""
-    try:
-        return callable(getattr(room(name), function, None))
-    except ChatPoseError:
-        return False
-
-
-# -- the other tasks' requests and results -----------------------------------------------------------------------------
-PRIORS: Final = ("vposer", "posendf", "both")
-PICTURE_PRIORS: Final = ("vposer", "posendf")
-MAX_SAMPLES: Final = 64
-MAX_CLIP: Final = 5000  # poses; at 30 frames a second nearly three minutes
-
-PriorName: TypeAlias = Literal["vposer", "posendf", "both"]
-PicturePrior: TypeAlias = Literal["vposer", "posendf"]
-
-
-@dataclass(frozen=True)
-class DescribeRequest:
-    """A pose to put into words."""
-
-    pose: Pose
-
-
-@dataclass(frozen=True)
-class PeopleRequest:
-    """A picture in which people are looked for."""
-
-    image: Picture
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """``count`` natural poses, or variations of ``near``; ``spread`` 0..1 is how far from it they go."""
-
-    count: int = 1
-    seed: int = 0
-    near: Pose | None = None
-    spread: float = 0.5
-    prior: PriorName | None = None
-
-
-@dataclass(frozen=True)
-class ProjectRequest:
-    """Poses to be moved towards natural ones by ``strength`` 0..1."""
-
-    poses: tuple[Pose, ...]
-    strength: float = 1.0
-    prior: PriorName | None = None
-
-
-@dataclass(frozen=True)
-class InterpolateRequest:
-    """Keys (frame, pose), and the frames between the first and the last of them that poses are wanted for; None: all
-    whole ones.
-    """
-
-    keys: tuple[tuple[float, Pose], ...]
-    frames: tuple[float, ...] | None = None
-    prior: PriorName | None = None
-
-
-@dataclass(frozen=True)
-class DenoiseRequest:
-    """A clip, one pose a frame at ``fps``, to be rid of tremble by ``strength`` 0..1. ``rest``: as in IkRequest."""
-
-    poses: tuple[Pose, ...]
-    fps: float = 30.0
-    strength: float = 0.5
-    prior: PriorName | None = None
-    rest: Mapping[str, Vec3] | None = None
-
-
-@dataclass(frozen=True)
-class CompleteRequest:
-    """A pose of which the joints in ``keep`` stay and the others are found anew, in ``count`` ways."""
-
-    pose: Pose
-    keep: tuple[str, ...]
-    count: int = 1
-    seed: int = 0
-    prior: PriorName | None = None
-
-
-@dataclass(frozen=True)
-class IkRequest:
-    """Joints to be brought to ``targets`` (metres, SMPL-X's frame); those in ``pins`` stay where they are, or at their
-    target if they have one. ``rest``: the character's own 22 joints at rest, None for the mean body's. ``home``: what
-    the targets leave free goes back there.
-    """
-
-    pose: Pose
-    targets: Mapping[str, Vec3]
-    pins: tuple[str, ...] = ()
-    prior: PriorName | None = None
-    steps: int = 16
-    rest: Mapping[str, Vec3] | None = None
-    home: Pose | None = None
-
-
-TaskRequest: TypeAlias = (
-    DescribeRequest | PeopleRequest | SampleRequest | ProjectRequest | InterpolateRequest | DenoiseRequest
-    | CompleteRequest | IkRequest
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DescribeResult:
-    """``posecodes``: the statements that hold of the pose, by name."""
-
-    text: str
-    posecodes: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of the wire."""
-        return {"text": self.text, "posecodes": list(self.posecodes)}
-
-
-@dataclass(frozen=True)
-class PeopleResult:
-    """Everybody in a picture."""
-
-    scene: Scene
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of the wire."""
-        return self.scene.to_json(with_keypoints=True)
-
-
-@dataclass(frozen=True)
-class PosesResult:
-    """``distances``: how far from natural each pose was before and is after, in the prior's unit. ``residual``: the
-    largest distance in metres of a joint from its target, ``residuals`` that of each.
-    """
-
-    poses: tuple[Pose, ...]
-    distances: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    residual: float | None = None
-    residuals: Mapping[str, float] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of the wire."""
-        data: dict[str, Any] = {"poses": [pose.to_json() for pose in self.poses]}
-        if self.distances is not None:
-            data["distances"] = {"before": list(self.distances[0]), "after": list(self.distances[1])}
-        if self.residual is not None:
-            data["residual"] = self.residual
-            data["residuals"] = dict(self.residuals or {})
-        return data
-
-
-# -- pose --------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class PoseRequest:
-    """Words, and perhaps a picture or a pose to change. ``person``: which of the people in the picture, 0 = the most
-    prominent. ``keypoints``: where the artist says that keypoints of that person are, in pixels of the upright picture
-    as answers give its size. ``prior``: which one the fit to a picture asks for what is natural. ``want``: ``auto``
-    lets the model answer in words alone.
-    """
-
-    prompt: str
-    messages: tuple[ChatTurn, ...] = ()
-    image: Picture | None = None
-    current: Pose | None = None
-    candidates: int = 1
-    seed: int = 0
-    refine: bool = True
-    person: int = 0
-    keypoints: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
-    prior: PicturePrior | None = None
-    want: Literal["pose", "auto"] = "pose"
-    max_new_tokens: int = 256
-
-
-@dataclass(frozen=True)
-class PoseResult:
-    """``poses``: best first, standing on the ground. ``timings``: seconds by stage. ``posecodes``: as the model
-    read the words: code name -> probability. ``seen``: what was seen in the picture, where the pose is taken from one.
-    """
-
-    text: str
-    poses: tuple[Pose, ...]
-    model: str
-    seed: int
-    timings: Mapping[str, float] = field(default_factory=dict[str, float])
-    posecodes: Mapping[str, float] = field(default_factory=dict[str, float])
-    usage: Mapping[str, int] = field(default_factory=dict[str, int])
-    seen: Posed | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object of the wire."""
-        return ({} if self.seen is None else self.seen.to_json()) | {
-            "text": self.text,
-            "poses": [pose.to_json() for pose in self.poses],
-            "model": self.model,
-            "seed": self.seed,
-            "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
-            "posecodes": {name: round(float(p), 3) for name, p in self.posecodes.items() if p >= 0.5},
-        }
 
 
 class Engine:
@@ -489,11 +80,11 @@ class Engine:
             name = model.name
         timings.update(answer.timings)
         text, poses = answer.text, answer.poses
-        if poses and request.refine and request.image is None and offers("posecodes.compose", "compose"):
+        if poses and request.refine and request.image is None and rooms.offers("posecodes.compose", "compose"):
             with _timed(timings, "refine"):
                 progress("Making it do what the words say", 0.8)
                 text, poses = _compose(request, answer)
-        if poses and len(poses) < request.candidates and offers("priors.tasks", "sample"):
+        if poses and len(poses) < request.candidates and rooms.offers("priors.tasks", "sample"):
             with _timed(timings, "variations"):
                 poses = _enough(poses, request, progress)
         with _timed(timings, "ground"):
@@ -514,12 +105,12 @@ class Engine:
 
     def people(self, request: PeopleRequest, progress: Progress = no_progress) -> PeopleResult:
         """A picture -> who is in it."""
-        return PeopleResult(room("vision.tasks").people(_source(request.image), progress))
+        return PeopleResult(rooms.room("vision.tasks").people(_source(request.image), progress))
 
     def describe(self, request: DescribeRequest, progress: Progress = no_progress) -> DescribeResult:
         """A pose -> words."""
         progress("Looking at the pose", 0.0)
-        say = room("posecodes.say")
+        say = rooms.room("posecodes.say")
         codes = [code for fact in say.facts_of([request.pose])[0] for code in fact.codes]
         return DescribeResult(say.describe(request.pose), tuple(codes))
 
@@ -599,14 +190,14 @@ class Engine:
     def tasks(self) -> dict[str, bool]:
         """Every task, and whether this installation can do it."""
         with_prior = dict.fromkeys(
-            ("sample", "project", "interpolate", "denoise", "complete", "ik"), offers("priors.tasks", "sample")
+            ("sample", "project", "interpolate", "denoise", "complete", "ik"), rooms.offers("priors.tasks", "sample")
         )
-        people, describe = offers("vision.tasks", "people"), offers("posecodes.say", "describe")
+        people, describe = rooms.offers("vision.tasks", "people"), rooms.offers("posecodes.say", "describe")
         return {"pose": True, "people": people, "describe": describe, **with_prior}
 
     def priors(self) -> list[str]:
         """The priors that are installed, the default first."""
-        return list(PRIORS) if offers("priors.tasks", "sample") else []
+        return list(PRIORS) if rooms.offers("priors.tasks", "sample") else []
 
     def list_models(self) -> list[dict[str, Any]]:
         """The catalogue's models, and one that was given as a path, in OpenAI's list shape."""
@@ -650,25 +241,6 @@ class Engine:
             )
 
 
-def check_prompt(request: PoseRequest) -> None:
-    """Raises ChatPoseError prompt_empty or prompt_too_long."""
-    if not request.prompt.strip() and request.image is None:
-        raise ChatPoseError(
-            "prompt_empty",
-            "There is nothing to pose from: the prompt is empty.",
-            hint="Say what the body should do, for example 'a person kneeling with both arms raised'.",
-            param="prompt",
-        )
-    length = len(request.prompt) + sum(len(turn.content) for turn in request.messages)
-    if length > MAX_PROMPT_CHARS:
-        raise ChatPoseError(
-            "prompt_too_long",
-            f"The text has {length:,} characters; at most {MAX_PROMPT_CHARS:,} are read.",
-            hint="Shorten it, or start a new conversation.",
-            param="prompt",
-        )
-
-
 _TAG: Final = re.compile(r"<(?=[|/]?\w+\|?>)|\[(?=/?(?:SEG|POSE|INST)\])", re.IGNORECASE)
 _LOOKALIKE: Final = {"<": "\u2039", "[": "\u27e6"}
 
@@ -698,18 +270,18 @@ def on_ground(poses: Sequence[Pose]) -> tuple[Pose, ...]:
 
 
 def _source(picture: Picture) -> Any:
-    return room("vision.tasks").Source(picture.data, picture.decode, picture.film_mm())
+    return rooms.room("vision.tasks").Source(picture.data, picture.decode, picture.film_mm())
 
 
 def _taken(picture: Picture, request: PoseRequest, started: float, progress: Progress) -> PoseResult:
     """The pose of a person in a picture, as the vision room sees it; variations of it where several are wanted."""
-    vision = room("vision.tasks")
+    vision = rooms.room("vision.tasks")
     seen = vision.pose(
         _source(picture), words=request.prompt, person=request.person, corrections=request.keypoints,
         prior=request.prior or PICTURE_PRIORS[0], progress=progress,
     )  # fmt: skip
     timings, poses = dict(seen.timings), (seen.pose,)
-    if request.candidates > 1 and offers("priors.tasks", "sample"):
+    if request.candidates > 1 and rooms.offers("priors.tasks", "sample"):
         with _timed(timings, "variations"):
             poses = _enough(poses, request, progress)
     poses = on_ground(poses)
@@ -719,9 +291,9 @@ def _taken(picture: Picture, request: PoseRequest, started: float, progress: Pro
 
 def _seen_by(model: LanguageModel, picture: Picture, request: PoseRequest, progress: Progress) -> Image:
     """The picture for a model that looks itself: cut around the one person who is meant, if it likes it so."""
-    if not model.wants_one_person or not offers("vision.tasks", "cut_out"):
+    if not model.wants_one_person or not rooms.offers("vision.tasks", "cut_out"):
         return picture.decode()
-    return room("vision.tasks").cut_out(_source(picture), request.prompt, request.person, progress)
+    return rooms.room("vision.tasks").cut_out(_source(picture), request.prompt, request.person, progress)
 
 
 def _answer_within_memory(
@@ -751,7 +323,7 @@ def _answer_in_batches(
 
 
 def _priors() -> Any:
-    return room("priors.tasks")
+    return rooms.room("priors.tasks")
 
 
 _SAID_NOTHING: Final = "Here is the pose."
@@ -761,7 +333,7 @@ _VARIATION: Final = 0.35  # spread of the prior's variations: plainly the same p
 def _compose(request: PoseRequest, answer: LanguageAnswer) -> tuple[str, tuple[Pose, ...]]:
     """The model's poses made to do what the words say, best first, and one sentence about them."""
     history = _history(request.messages)
-    composed = room("posecodes.compose").compose(
+    composed = rooms.room("posecodes.compose").compose(
         request.prompt,
         stack_matrot(answer.poses),
         asked=answer.posecodes,

@@ -130,8 +130,8 @@ REQUESTS = [
 
 
 def test_every_prior_of_the_server_can_be_asked_for():
-    engine = pytest.importorskip("chatpose_server.engine")
-    assert set(PRIORS) == set(engine.PRIORS)
+    tasks = pytest.importorskip("chatpose_server.tasks")
+    assert set(PRIORS) == set(tasks.PRIORS)
     assert all(request.to_json()["prior"] in PRIORS for request, body in REQUESTS if "prior" in body)
 
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatpose_server import engine
+from chatpose_server import rooms
 from chatpose_server.language.base import LanguageAnswer, LanguageRequest
 from chatpose_server.pose import Pose
 from chatpose_server.progress import no_progress
@@ -23,10 +23,10 @@ def unrefined():
     """Keeps the refiner and the search for people out of tests of the server: the fake sees the whole picture, and its
     words are the last.
     """
-    real = engine.offers
+    real = rooms.offers
     kept_out = {("posecodes.compose", "compose"), ("vision.tasks", "cut_out")}
-    engine.offers = lambda name, function: (name, function) not in kept_out and real(name, function)
-    return lambda: setattr(engine, "offers", real)
+    rooms.offers = lambda name, function: (name, function) not in kept_out and real(name, function)
+    return lambda: setattr(rooms, "offers", real)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from chatpose_server import __main__ as cli
-from chatpose_server import engine
+from chatpose_server import engine, model_host, rooms
 from chatpose_server.pose import Pose, load_npz, save_npz
 from PIL import Image
 
@@ -20,8 +20,8 @@ POSE = Pose({"pelvis": (1.0, 0.0, 0.0, 0.0), "left_knee": (0.7071068, 0.7071068,
 def run(monkeypatch, capsys, tmp_path):
     """Runs a command line; returns status, standard output, standard error."""
     model = FakeModel()
-    monkeypatch.setattr(engine, "load_from_catalogue", lambda name, quantize, progress: model)
-    monkeypatch.setattr(engine, "offers", lambda *names: False)  # the words are the model's, not the refiner's
+    monkeypatch.setattr(model_host, "load_from_catalogue", lambda name, quantize, progress: model)
+    monkeypatch.setattr(rooms, "offers", lambda *names: False)  # the words are the model's, not the refiner's
     monkeypatch.setenv("CHATPOSE_TOKEN_FILE", str(tmp_path / "token"))
     monkeypatch.chdir(tmp_path)
 

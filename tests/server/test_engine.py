@@ -9,27 +9,25 @@ from itertools import pairwise
 
 import pytest
 import torch
-from chatpose_server import engine as engine_module
+from chatpose_server import rooms
 from chatpose_server.body.model import default_body
-from chatpose_server.engine import (
-    CompleteRequest,
-    DenoiseRequest,
-    DescribeRequest,
-    Engine,
-    IkRequest,
-    InterpolateRequest,
-    ModelHost,
-    PoseRequest,
-    ProjectRequest,
-    SampleRequest,
-    on_ground,
-    plain_words,
-)
+from chatpose_server.engine import Engine, on_ground, plain_words
 from chatpose_server.faults import ChatPoseError
+from chatpose_server.model_host import ModelHost, load_from_catalogue
 from chatpose_server.pose import Pose
 from chatpose_server.progress import Cancelled
 from chatpose_server.rotations import geodesic_angle
 from chatpose_server.skeleton import BODY_JOINTS, JOINTS
+from chatpose_server.tasks import (
+    CompleteRequest,
+    DenoiseRequest,
+    DescribeRequest,
+    IkRequest,
+    InterpolateRequest,
+    PoseRequest,
+    ProjectRequest,
+    SampleRequest,
+)
 
 from .fakes import FakeModel
 
@@ -97,7 +95,7 @@ class TestPose:
 
     def test_a_broken_room_does_not_keep_a_pose_from_being_made(self, made, monkeypatch):
         engine, _ = made
-        monkeypatch.setattr(engine_module, "room", _no_room)
+        monkeypatch.setattr(rooms, "room", _no_room)
         assert engine.pose(PoseRequest("kneel")).poses
         with pytest.raises(ChatPoseError) as raised:
             engine.sample(SampleRequest())
@@ -105,7 +103,7 @@ class TestPose:
 
     def test_a_room_that_cannot_be_imported_is_not_available(self):
         with pytest.raises(ChatPoseError) as raised:
-            engine_module.room("nothing.of.the.kind")
+            rooms.room("nothing.of.the.kind")
         assert raised.value.fault.code == "not_available" and raised.value.fault.hint
 
 
@@ -293,7 +291,7 @@ class TestCachedWeights:
         return folder
 
     def load(self):
-        return engine_module.load_from_catalogue("chatpose-small", "none", lambda stage, fraction: None)
+        return load_from_catalogue("chatpose-small", "none", lambda stage, fraction: None)
 
     def test_whole_ones_are_used(self, cache):
         assert self.load() is True

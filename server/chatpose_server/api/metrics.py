@@ -8,8 +8,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..engine import ModelStatus
 from ..jobs import QueueStats
+from ..model_host import ModelStatus
 from ..worker.answers import Vitals
 
 

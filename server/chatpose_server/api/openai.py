@@ -17,10 +17,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from ..engine import MAX_CANDIDATES, PicturePrior, PoseRequest, check_prompt
 from ..faults import ChatPoseError, Fault
 from ..jobs import Control, JobView, Work
 from ..language.base import ChatTurn
+from ..tasks import MAX_CANDIDATES, PicturePrior, PoseRequest, check_prompt
 from ..worker.answers import Answer
 from . import errors, guard, schemas
 from .errors import Json, documented

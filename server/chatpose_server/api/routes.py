@@ -15,12 +15,13 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from .. import __version__
-from ..engine import MAX_CANDIDATES, MAX_PROMPT_CHARS, PICTURE_PRIORS, ModelStatus, PoseRequest, check_prompt
 from ..faults import ChatPoseError
 from ..jobs import Control, JobView, Work
+from ..model_host import ModelStatus
 from ..picture import MAX_IMAGE_PIXELS
 from ..pose import FORMAT
 from ..skeleton import JOINTS, PARENTS
+from ..tasks import MAX_CANDIDATES, MAX_PROMPT_CHARS, PICTURE_PRIORS, PoseRequest, check_prompt
 from . import errors, guard, metrics, schemas
 from .errors import Json, documented
 from .service import Service

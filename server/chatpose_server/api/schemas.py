@@ -1,6 +1,6 @@
 """The wire's JSON objects, as pydantic models: what is read, what is answered, and how large it may be.
 
-Knows the engine's requests (it makes them) and no HTTP.
+Knows the tasks' requests (it makes them) and no HTTP.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from .. import engine
-from ..engine import MAX_CANDIDATES, MAX_CLIP, MAX_PROMPT_CHARS, MAX_SAMPLES, PicturePrior, PoseRequest
+from .. import tasks
 from ..faults import CODES, ChatPoseError
 from ..language.base import ChatTurn
 from ..picture import Picture
 from ..pose import FORMAT, Pose, PoseError, Vec3
 from ..skeleton import INDEX
+from ..tasks import MAX_CANDIDATES, MAX_CLIP, MAX_PROMPT_CHARS, MAX_SAMPLES, PicturePrior, PoseRequest
 
 MAX_SEED: Final = 2**31 - 1
 MAX_MESSAGES: Final = 64
@@ -151,9 +151,9 @@ class DescribeTask(Wire):
     task: Literal["describe"]
     pose: PoseJson
 
-    def read(self) -> engine.DescribeRequest:
+    def read(self) -> tasks.DescribeRequest:
         """The engine's request. Raises ChatPoseError."""
-        return engine.DescribeRequest(self.pose.read("pose"))
+        return tasks.DescribeRequest(self.pose.read("pose"))
 
 
 class PeopleTask(Wire):
@@ -162,9 +162,9 @@ class PeopleTask(Wire):
     task: Literal["people"]
     image: ImageField
 
-    def read(self) -> engine.PeopleRequest:
+    def read(self) -> tasks.PeopleRequest:
         """The engine's request. Raises ChatPoseError."""
-        return engine.PeopleRequest(read_image(self.image))
+        return tasks.PeopleRequest(read_image(self.image))
 
 
 class SampleTask(Wire):
@@ -177,10 +177,10 @@ class SampleTask(Wire):
     spread: Share = 0.5
     prior: Prior = None
 
-    def read(self) -> engine.SampleRequest:
+    def read(self) -> tasks.SampleRequest:
         """The engine's request. Raises ChatPoseError."""
         near = None if self.near is None else self.near.read("near")
-        return engine.SampleRequest(self.count, self.seed, near, self.spread, self.prior)
+        return tasks.SampleRequest(self.count, self.seed, near, self.spread, self.prior)
 
 
 class ProjectTask(Wire):
@@ -191,9 +191,9 @@ class ProjectTask(Wire):
     strength: Share = 1.0
     prior: Prior = None
 
-    def read(self) -> engine.ProjectRequest:
+    def read(self) -> tasks.ProjectRequest:
         """The engine's request. Raises ChatPoseError."""
-        return engine.ProjectRequest(_read_clip(self.poses), self.strength, self.prior)
+        return tasks.ProjectRequest(_read_clip(self.poses), self.strength, self.prior)
 
 
 class KeyJson(Wire):
@@ -211,10 +211,10 @@ class InterpolateTask(Wire):
     frames: Annotated[list[Frame], Field(max_length=MAX_CLIP)] | None = None
     prior: Prior = None
 
-    def read(self) -> engine.InterpolateRequest:
+    def read(self) -> tasks.InterpolateRequest:
         """The engine's request. Raises ChatPoseError."""
         keys = tuple((key.frame, key.pose.read(f"keys.{i}.pose")) for i, key in enumerate(self.keys))
-        return engine.InterpolateRequest(keys, None if self.frames is None else tuple(self.frames), self.prior)
+        return tasks.InterpolateRequest(keys, None if self.frames is None else tuple(self.frames), self.prior)
 
 
 Places: TypeAlias = dict[str, Annotated[list[Finite], Field(min_length=3, max_length=3)]]
@@ -230,10 +230,10 @@ class DenoiseTask(Wire):
     prior: Prior = None
     rest: Annotated[Places, Field(max_length=22)] | None = None
 
-    def read(self) -> engine.DenoiseRequest:
+    def read(self) -> tasks.DenoiseRequest:
         """The engine's request. Raises ChatPoseError."""
         rest = None if self.rest is None else _places(self.rest, "rest")
-        return engine.DenoiseRequest(_read_clip(self.poses), self.fps, self.strength, self.prior, rest)
+        return tasks.DenoiseRequest(_read_clip(self.poses), self.fps, self.strength, self.prior, rest)
 
 
 class CompleteTask(Wire):
@@ -246,9 +246,9 @@ class CompleteTask(Wire):
     seed: Seed = 0
     prior: Prior = None
 
-    def read(self) -> engine.CompleteRequest:
+    def read(self) -> tasks.CompleteRequest:
         """The engine's request. Raises ChatPoseError."""
-        return engine.CompleteRequest(
+        return tasks.CompleteRequest(
             self.pose.read("pose"), tuple(_joints(self.keep, "keep")), self.count, self.seed, self.prior
         )
 
@@ -268,11 +268,11 @@ class IkTask(Wire):
     rest: Annotated[Places, Field(max_length=22)] | None = None
     home: PoseJson | None = None
 
-    def read(self) -> engine.IkRequest:
+    def read(self) -> tasks.IkRequest:
         """The engine's request. Raises ChatPoseError."""
         pins = tuple(_joints(self.pins, "pins"))
         rest = None if self.rest is None else _places(self.rest, "rest")
-        return engine.IkRequest(
+        return tasks.IkRequest(
             self.pose.read("pose"), _places(self.targets, "targets"), pins, self.prior, self.steps, rest,
             None if self.home is None else self.home.read("home"),
         )  # fmt: skip

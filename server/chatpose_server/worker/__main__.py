@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from .. import log
-from ..engine import Engine, Loader, ModelHost, ModelStatus, load_from_catalogue
+from ..engine import Engine
 from ..faults import explain
+from ..model_host import Loader, ModelHost, ModelStatus, load_from_catalogue
 from ..progress import Cancelled
 from . import frames
 from .answers import InProcess

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..engine import Engine, ModelHost, ModelStatus, OnText, PoseRequest, TaskRequest
+from ..engine import Engine, OnText
+from ..model_host import ModelHost, ModelStatus
 from ..progress import Progress, no_progress
+from ..tasks import PoseRequest, TaskRequest
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What crosses the pipes between the server and its worker: one JSON object with raw bytes beside it. No pickle.
 
-Requests travel as the engine's own frozen dataclasses, named in the JSON; a name that is not one of ours is refused.
+Requests travel as the tasks' own frozen dataclasses, named in the JSON; a name that is not one of ours is refused.
 Knows no process and no task.
 """
 
@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO, Final, TypeAlias
 
-from .. import engine, faults, picture, pose
+from .. import faults, model_host, picture, pose, tasks
 from ..language import base
 from ..pose import Pose
 
@@ -120,7 +120,7 @@ def _ours() -> Mapping[str, type]:
     """The dataclasses that may cross, by name: all those of the rooms that requests are made of."""
     return {
         thing.__name__: thing
-        for module in (engine, faults, picture, pose, base)
+        for module in (tasks, model_host, faults, picture, pose, base)
         for thing in vars(module).values()
         if isinstance(thing, type) and dataclasses.is_dataclass(thing) and thing.__module__ == module.__name__
     }

@@ -20,10 +20,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from ..engine import Engine, ModelHost, ModelStatus, OnText, PoseRequest, TaskRequest
+from ..engine import Engine, OnText
 from ..faults import ChatPoseError, Fault
 from ..log import pass_on
+from ..model_host import ModelHost, ModelStatus
 from ..progress import Cancelled, Progress, no_progress
+from ..tasks import PoseRequest, TaskRequest
 from . import frames
 from .answers import Answer, Vitals
 

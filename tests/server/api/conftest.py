@@ -9,8 +9,9 @@ import pytest
 from chatpose_server.api.app import make_app
 from chatpose_server.api.guard import Access
 from chatpose_server.api.service import Clients, Service
-from chatpose_server.engine import Engine, ModelHost
+from chatpose_server.engine import Engine
 from chatpose_server.jobs import JobQueue, Limits
+from chatpose_server.model_host import ModelHost
 from chatpose_server.worker.answers import InProcess
 from fastapi import FastAPI
 from starlette.testclient import TestClient

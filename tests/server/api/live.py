@@ -19,8 +19,9 @@ from chatpose_server.api.app import make_app
 from chatpose_server.api.guard import LOOPBACK_NAMES, Access
 from chatpose_server.api.serve import bind
 from chatpose_server.api.service import Service
-from chatpose_server.engine import Engine, ModelHost
+from chatpose_server.engine import Engine
 from chatpose_server.jobs import JobQueue, Limits
+from chatpose_server.model_host import ModelHost
 from chatpose_server.worker.answers import InProcess
 
 from ..fakes import FakeModel

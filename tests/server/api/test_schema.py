@@ -13,7 +13,7 @@ import pytest
 import schemathesis
 from chatpose_server.api import openai
 from chatpose_server.api import routes as routes_module
-from chatpose_server.engine import PosesResult
+from chatpose_server.tasks import PosesResult
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 

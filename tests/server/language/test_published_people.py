@@ -4,11 +4,14 @@ import io
 
 import pytest
 import torch
-from chatpose_server import engine as rooms
-from chatpose_server.engine import Engine, ModelHost, PeopleRequest, Picture, PoseRequest
+from chatpose_server import model_host
+from chatpose_server.engine import Engine
 from chatpose_server.language import published
 from chatpose_server.language.answering import Options
 from chatpose_server.language.published import load_published
+from chatpose_server.model_host import ModelHost
+from chatpose_server.picture import Picture
+from chatpose_server.tasks import PeopleRequest, PoseRequest
 from PIL import Image
 
 from ..vision.drawn import SIZE, side_by_side
@@ -34,7 +37,7 @@ def sent(image):
 def ask(loaded, monkeypatch):
     """-> (engine's result, the model's own answer, the pixels that CLIP saw or None)."""
     made, model = loaded
-    monkeypatch.setattr(rooms, "_warm_up", lambda: None)
+    monkeypatch.setattr(model_host, "_warm_up", lambda: None)
     engine = Engine(ModelHost(lambda *_: model, str(made.folder)))
     seen, answers = [], []
     pixels, answer = published.pixels, model.answer

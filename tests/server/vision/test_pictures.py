@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from chatpose_server import rotations as rot
-from chatpose_server.engine import Engine, ModelHost, PeopleRequest, PoseRequest
+from chatpose_server.engine import Engine
 from chatpose_server.faults import explain
+from chatpose_server.model_host import ModelHost
 from chatpose_server.picture import Picture
 from chatpose_server.skeleton import INDEX
+from chatpose_server.tasks import PeopleRequest, PoseRequest
 from chatpose_server.vision.blazepose import AT, NAMES
 from PIL import Image
 

@@ -7,11 +7,13 @@ import io
 import struct
 
 import pytest
-from chatpose_server import engine
-from chatpose_server.engine import ModelStatus, Picture, PoseRequest
+from chatpose_server import tasks
 from chatpose_server.faults import Fault
 from chatpose_server.language.base import ChatTurn
+from chatpose_server.model_host import ModelStatus
+from chatpose_server.picture import Picture
 from chatpose_server.pose import Pose
+from chatpose_server.tasks import PoseRequest
 from chatpose_server.worker import frames
 from chatpose_server.worker.frames import FrameError
 
@@ -25,7 +27,7 @@ NEEDED = {
     "prompt": '"$": {"$": "bytes", "v": 0}', "pose": POSE, "poses": (POSE, BARE), "keys": ((1.0, POSE), (2.5, BARE)),
     "keep": ("neck", "jaw"), "targets": {"$": (1.0, 2.0, 3.0), "neck": (0.1, 1e-9, -3.0)}, "image": PICTURE,
 }  # fmt: skip
-REQUESTS = [kind for name, kind in vars(engine).items() if name.endswith("Request") and dataclasses.is_dataclass(kind)]
+REQUESTS = [kind for name, kind in vars(tasks).items() if name.endswith("Request") and dataclasses.is_dataclass(kind)]
 
 
 def made(kind):

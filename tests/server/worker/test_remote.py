@@ -10,9 +10,11 @@ import sys
 import threading
 
 import pytest
-from chatpose_server.engine import Engine, ModelHost, PoseRequest
+from chatpose_server.engine import Engine
 from chatpose_server.faults import ChatPoseError
+from chatpose_server.model_host import ModelHost
 from chatpose_server.progress import Cancelled
+from chatpose_server.tasks import PoseRequest
 from chatpose_server.worker.answers import InProcess
 from chatpose_server.worker.remote import Remote
 
