@@ -15,6 +15,7 @@ from .applying import from_picture, options_of
 from .client.contract import Pose, PoseRequest, Result
 from .client.http import Endpoint
 from .rig import apply, posing
+from .rig.target import Target
 
 BONES = (
     ("left_shoulder", "right_shoulder"),
@@ -50,7 +51,7 @@ class Correction:
 
     def __init__(self, armature: bpy.types.Object, known: seen.Seen, endpoint: Endpoint, words: str) -> None:
         """``known``: a picture with keypoints; ``words``: what the artist says along with it."""
-        self.target = session.Target.of(armature)
+        self.target = Target.of(armature)
         self.before = apply.snapshot(armature)
         self.endpoint, self.words = endpoint, words
         self.known = known

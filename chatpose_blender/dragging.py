@@ -17,11 +17,11 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
-from . import session
 from .client.contract import Pose
 from .client.http import Endpoint
 from .client.live import Goal, Live
 from .rig import apply, puppet, smplx
+from .rig.target import Target
 
 HANDLES: Final = (
     "head", "left_wrist", "right_wrist", "left_ankle", "right_ankle", "pelvis", "left_elbow", "right_elbow",
@@ -57,7 +57,7 @@ class Drag:
     """One character's dragging, from the button to Enter or Esc. Raises posing.RigError for a rig that is none."""
 
     def __init__(self, armature: bpy.types.Object, endpoint: Endpoint, prior: str | None = None) -> None:
-        self.target = session.Target.of(armature)
+        self.target = Target.of(armature)
         self.before = apply.snapshot(armature)
         self.puppet = puppet.measure(armature)
         self.exact = apply.is_smplx(armature)  # the solver's joints are the rig's

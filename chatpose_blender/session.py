@@ -2,7 +2,7 @@
 
 Main thread only. Worker threads talk to it through the jobs' inbox, which ``pump`` drains from one Blender timer;
 the timer exists only while something is under way. Poses reach the rig through an operator, so one answer is one undo
-step. Rigs are remembered by name and session uid and looked up again, since undo and file loading replace objects.
+step.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from .client.http import Endpoint, ServerOffError
 from .client.jobs import Connected, Errand, Failed, Finished, Jobs, Message, Progressed
 from .client.local_server import Phase
 from .rig.apply import Snapshot
+from .rig.target import Target
 
 TICK_SECONDS = 0.05  # an answer waits at most this long for the main thread
 CLOCK_SECONDS = 0.5  # between redraws that only show the time that has passed
@@ -31,31 +32,6 @@ START_CHECK_SECONDS = 1.0  # after start-up, when the window is drawn
 _POSING_MODES = {"OBJECT", "POSE"}  # undo steps of other modes do not hold a rig's pose
 _BLOCKING_OPERATORS = ("TRANSFORM_OT_", "POSE_OT_", "CHATPOSE_OT_")  # an undo step inside these would break them
 _WAITING_OPERATORS = {"CHATPOSE_OT_motion_from_picture"}  # only listens for Esc while the answer is on its way
-
-
-@dataclass(frozen=True)
-class Target:
-    """A rig that is remembered across undo and file loading."""
-
-    name: str
-    uid: int
-
-    @staticmethod
-    def of(armature: bpy.types.Object) -> "Target":
-        """Remembers this rig."""
-        return Target(armature.name, armature.session_uid)
-
-    def is_for(self, armature: bpy.types.Object) -> bool:
-        """Whether this is the rig that is remembered."""
-        return armature.session_uid == self.uid or armature.name == self.name
-
-    def find(self) -> bpy.types.Object | None:
-        """The rig as it is now, in this scene: the same object if it is there, else the one that has its name."""
-        for armature in bpy.context.scene.objects:
-            if armature.session_uid == self.uid and armature.type == "ARMATURE":
-                return armature
-        armature = bpy.context.scene.objects.get(self.name)
-        return armature if armature is not None and armature.type == "ARMATURE" else None
 
 
 @dataclass(frozen=True)

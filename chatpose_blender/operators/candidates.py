@@ -18,6 +18,7 @@ from ..applying import options_of, settings_of
 from ..client.contract import Result
 from ..rig import apply, posing, thumbnail
 from ..rig.armature import joint_places
+from ..rig.target import Target
 from .polls import Explains
 
 _NEXT = {"RIGHT_ARROW", "PAGE_DOWN"}
@@ -32,9 +33,7 @@ def begin(armature: bpy.types.Object, result: Result, prompt: str, changes: str 
     """
     keys = tuple(uuid.uuid4().hex for _ in result.poses)
     before = apply.snapshot(armature)
-    session.current.browser = session.Browser(
-        session.Target.of(armature), result.poses, before, keys, prompt, result, changes
-    )
+    session.current.browser = session.Browser(Target.of(armature), result.poses, before, keys, prompt, result, changes)
     _show(bpy.context, 0)
     if not bpy.app.background:
         with session.in_window():

@@ -12,6 +12,7 @@ from ..answers import found
 from ..applying import settings_of
 from ..client.http import ClientError
 from ..rig import pose_files, posing
+from ..rig.target import Target
 from . import targets
 from .key_motion import ERRORS, Keying, options_of_motion, put_motion
 from .polls import OnCharacter
@@ -94,7 +95,7 @@ class CHATPOSE_OT_load_pose(_OnCharacter, bpy.types.Operator):
             if there is not None:
                 put(bpy.context, there, motion, first)
 
-        session.run("Reading the file", read, session.Target.of(armature), take)
+        session.run("Reading the file", read, Target.of(armature), take)
         return {"FINISHED"}
 
 

@@ -20,6 +20,7 @@ from ..client.http import Endpoint
 from ..client.jobs import Failed
 from ..client.picture import FileRequest
 from ..rig import rotations as rot
+from ..rig.target import Target
 from . import targets
 from .image import settings_of
 from .image_pose import TakesPicture, part_of
@@ -36,7 +37,7 @@ _LOOK_SECONDS = 0.25  # between looks whether all is over
 class _Shoot:
     """What is under way. ``files``: the pictures; ``poses``: index -> pose, without the frames where nobody is seen."""
 
-    target: session.Target
+    target: Target
     endpoint: Endpoint
     words: str
     first: int  # the scene's frame of the first key
@@ -76,7 +77,7 @@ class CHATPOSE_OT_motion_from_picture(TakesPicture, bpy.types.Operator):
         if span > MAX_SPAN:
             return refuse(self, f"{span:,} frames are more than the {MAX_SPAN:,} that are keyed at once; take fewer.")
         shoot = _Shoot(
-            target=session.Target.of(targets.target(context)),
+            target=Target.of(targets.target(context)),
             endpoint=preferences.endpoint(context),
             words="",  # words that change a pose would change every frame by themselves
             first=scene.frame_current,

@@ -19,6 +19,7 @@ from ..client.http import Endpoint
 from ..client.picture import Picture
 from ..picture_properties import MAX_PEOPLE
 from ..rig import apply
+from ..rig.target import Target
 from . import targets
 from .image import settings_of
 from .polls import AsksServer, Explains, busy, refuse
@@ -115,7 +116,7 @@ class CHATPOSE_OT_pose_from_picture(TakesPicture, bpy.types.Operator):
         settings, endpoint = settings_of(context), preferences.endpoint(context)
         image, frame, words = settings.image, settings.first_frame, words_of(context)
         key, chosen = (image.name, image.session_uid), settings.person
-        target = session.Target.of(targets.target(context))
+        target = Target.of(targets.target(context))
 
         def ask(work: session.Work, picture: Picture) -> None:
             def take(work: session.Work, result: Result) -> None:
@@ -215,13 +216,13 @@ class CHATPOSE_OT_pose_people(Explains, bpy.types.Operator):
             self._fill(context)
         known = seen.of(settings_of(context).image)
         count = len(known.sight.people)
-        chosen: list[tuple[session.Target, int]] = []
+        chosen: list[tuple[Target, int]] = []
         for choice in self.choices:
             armature = context.scene.objects.get(choice.name)
             if choice.person > count:
                 return refuse(self, f"There are only {count} people in the picture.")
             if choice.person and armature is not None:
-                chosen.append((session.Target.of(armature), choice.person - 1))
+                chosen.append((Target.of(armature), choice.person - 1))
         if not chosen:
             return refuse(self, "No character was given a person; choose a number above 0.")
         _ask_next(preferences.endpoint(context), known, chosen, [])
@@ -251,9 +252,7 @@ def _characters(context: bpy.types.Context) -> list[bpy.types.Object]:
     return sorted(posable, key=place)
 
 
-def _ask_next(
-    endpoint: Endpoint, known: seen.Seen, chosen: Sequence[tuple[session.Target, int]], poses: list[Pose]
-) -> None:
+def _ask_next(endpoint: Endpoint, known: seen.Seen, chosen: Sequence[tuple[Target, int]], poses: list[Pose]) -> None:
     """Asks for the next person's pose, or puts them all on when they are there."""
     if len(poses) == len(chosen):
         _put_all([(target, pose) for (target, _), pose in zip(chosen, poses, strict=True)])
@@ -276,7 +275,7 @@ def part_of(work: session.Work, done: int, count: int) -> session.Work:
     return replace(work, part=(done, count), stage=work.title, fraction=done / count)
 
 
-def _put_all(poses: Sequence[tuple[session.Target, Pose]]) -> None:
+def _put_all(poses: Sequence[tuple[Target, Pose]]) -> None:
     """One undo step for all of them."""
     items: list[dict[str, object]] = []
     for target, pose in poses:

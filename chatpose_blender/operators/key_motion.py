@@ -17,6 +17,7 @@ from ..applying import options_of
 from ..client.contract import Pose, Result
 from ..properties import ApplySettings
 from ..rig import apply, keyframes, keying, motions, pose_files, posing
+from ..rig.target import Target
 from . import targets
 from .ticks import OverTicks
 
@@ -126,7 +127,7 @@ class CHATPOSE_OT_key_poses(OverTicks, bpy.types.Operator):
         reason = targets.refusal(armature)
         if reason:
             raise posing.NotPosableError(f"{reason}.")
-        self.rig, self.kept = session.Target.of(armature), None
+        self.rig, self.kept = Target.of(armature), None
         keying_work = _waiting.pop(self.waiting, None) or self._read(context, armature)
         if self.by_ticks:  # scripts cannot be interrupted
             self.kept = yield from keyframes.remembering(armature)
@@ -170,7 +171,7 @@ def put_motion(armature: bpy.types.Object, make: Callable[[], Keying]) -> None:
         if there is not None:
             _key(there, work, "INVOKE_DEFAULT")
 
-    session.run("Keying", prepare, session.Target.of(armature), take)
+    session.run("Keying", prepare, Target.of(armature), take)
 
 
 def _key(armature: bpy.types.Object, work: Keying, how: str) -> None:

@@ -10,6 +10,7 @@ from bpy.props import IntProperty
 from .. import preferences, session
 from ..client.contract import DenoiseRequest, InterpolateRequest, Pose, Result
 from ..rig import apply, keyframes, motions, pose_files, posing, puppet, smplx
+from ..rig.target import Target
 from . import targets
 from .key_motion import ERRORS, MAX_SPAN, Keying, motion_of, put_motion, rig_for
 from .polls import AsksServer, refuse
@@ -59,7 +60,7 @@ class CHATPOSE_OT_in_between(ReadsMotion, bpy.types.Operator):
         span = range(first + 1, last)
         keys = tuple(zip((first, last), poses, strict=True))
         request = InterpolateRequest(keys, tuple(span), prior_of(self, context))
-        target = session.Target.of(armature)
+        target = Target.of(armature)
         session.begin(preferences.endpoint(context), "In-Betweens", request, target, _key_read(span))
 
 
@@ -95,7 +96,7 @@ class CHATPOSE_OT_smooth_motion(ReadsMotion, bpy.types.Operator):
             prior_of(self, context),
             _rest_of(armature),
         )
-        session.begin(preferences.endpoint(context), "Smoothing", request, session.Target.of(armature), _key_read(span))
+        session.begin(preferences.endpoint(context), "Smoothing", request, Target.of(armature), _key_read(span))
 
 
 def key_frames(armature: bpy.types.Object) -> list[int]:

@@ -11,6 +11,7 @@ from ..answers import found, note, put
 from ..applying import settings_of
 from ..client.contract import DescribeRequest, Pose, PoseRequest, Result
 from ..rig import posing
+from ..rig.target import Target
 from . import candidates, targets
 from .polls import AsksServer, Explains, refuse
 
@@ -112,7 +113,7 @@ class CHATPOSE_OT_cancel(Explains, bpy.types.Operator):
 
 def ask(context: bpy.types.Context, title: str, request: PoseRequest, armature: bpy.types.Object) -> None:
     """Sends a request for poses; the answer goes onto this rig and into its conversation."""
-    session.begin(preferences.endpoint(context), title, request, session.Target.of(armature), apply_answer)
+    session.begin(preferences.endpoint(context), title, request, Target.of(armature), apply_answer)
 
 
 def refinement(context: bpy.types.Context, armature: bpy.types.Object, prompt: str) -> PoseRequest:
@@ -131,9 +132,7 @@ def ask_what(context: bpy.types.Context, armature: bpy.types.Object, question: s
             note(meant, question, result)
 
     request = DescribeRequest(Pose(posing.read(armature)))
-    session.begin(
-        preferences.endpoint(context), "Describing", request, session.Target.of(armature), tell, question=question
-    )
+    session.begin(preferences.endpoint(context), "Describing", request, Target.of(armature), tell, question=question)
 
 
 def apply_answer(work: session.Work, result: Result) -> None:

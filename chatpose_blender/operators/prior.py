@@ -9,6 +9,7 @@ from .. import blender_versions, preferences, session
 from ..client.contract import CompleteRequest, Pose, ProjectRequest, SampleRequest
 from ..properties import PRIORS
 from ..rig import posing
+from ..rig.target import Target
 from . import targets
 from .polls import AsksServer, refuse
 from .pose import apply_answer
@@ -108,7 +109,7 @@ def _pose(armature: bpy.types.Object) -> Pose:
 
 
 def _ask(context: bpy.types.Context, title: str, request: object, armature: bpy.types.Object) -> None:
-    session.begin(preferences.endpoint(context), title, request, session.Target.of(armature), apply_answer)
+    session.begin(preferences.endpoint(context), title, request, Target.of(armature), apply_answer)
 
 
 CLASSES = (CHATPOSE_OT_natural_pose, CHATPOSE_OT_variations, CHATPOSE_OT_complete_pose)

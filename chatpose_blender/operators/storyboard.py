@@ -7,6 +7,7 @@ import bpy
 
 from .. import preferences, session
 from ..client.contract import InterpolateRequest, Pose, PoseRequest, Result
+from ..rig.target import Target
 from . import targets
 from .key_motion import MAX_SPAN, put_keys, rig_for
 from .polls import AsksServer, Explains, refuse
@@ -77,7 +78,7 @@ class CHATPOSE_OT_storyboard(AsksServer, bpy.types.Operator):
         frames = [frame for frame, _ in beats]
         if len(set(frames)) < len(frames):
             return refuse(self, "Two lines of the storyboard have the same frame; give each its own.")
-        _ask_beat(context, session.Target.of(targets.target(context)), beats, [])
+        _ask_beat(context, Target.of(targets.target(context)), beats, [])
         return {"FINISHED"}
 
 
@@ -86,9 +87,7 @@ def _beats(context: bpy.types.Context) -> list[tuple[int, str]]:
     return sorted((frame, text) for frame, text in beats if text)
 
 
-def _ask_beat(
-    context: bpy.types.Context, target: session.Target, beats: list[tuple[int, str]], poses: list[Pose]
-) -> None:
+def _ask_beat(context: bpy.types.Context, target: Target, beats: list[tuple[int, str]], poses: list[Pose]) -> None:
     """Asks for the next line's pose; when all are there, for what lies between, or keys them."""
     if len(poses) == len(beats):
         _finish_storyboard(context, target, [(frame, pose) for (frame, _), pose in zip(beats, poses, strict=True)])
@@ -105,7 +104,7 @@ def _ask_beat(
     session.begin(preferences.endpoint(context), title, PoseRequest(text), target, take)
 
 
-def _finish_storyboard(context: bpy.types.Context, target: session.Target, keys: list[tuple[int, Pose]]) -> None:
+def _finish_storyboard(context: bpy.types.Context, target: Target, keys: list[tuple[int, Pose]]) -> None:
     span = range(keys[0][0], keys[-1][0] + 1)
     if context.scene.chatpose.fill_between and 1 < len(keys) < len(span) <= MAX_SPAN:
         request = InterpolateRequest(tuple(keys), tuple(span), prior_of(None, context))

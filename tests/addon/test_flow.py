@@ -14,6 +14,7 @@ from bl_ext.dev.chatpose.client import jobs as jobs_module
 from bl_ext.dev.chatpose.client.connection import State
 from bl_ext.dev.chatpose.operators import connection as connection_operators
 from bl_ext.dev.chatpose.rig import apply
+from bl_ext.dev.chatpose.rig.target import Target
 
 from tests.addon import effort
 from tests.fake_server import LOADING, RAISED_ARM, READY
@@ -365,7 +366,7 @@ def test_a_fault_of_our_own_is_told_and_does_not_stop_the_next_job(server, body,
         raise ZeroDivisionError("oops")
 
     with monkeypatch.context() as patch:
-        patch.setattr(session.Target, "find", broken)
+        patch.setattr(Target, "find", broken)
         _ask()
         settle()
     assert session.current.problem.sentence == (
