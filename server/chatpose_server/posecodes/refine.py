@@ -546,6 +546,7 @@ def _ground_wishes(quat: Tensor, requests: Sequence[Request]) -> list[Request]:
 _UPRIGHT: Final = (
     "standing", "sitting", "kneeling", "lunge", "side_lunge", "squatting", "half_squat", "tiptoe", "cross",
 )  # fmt: skip
+_AHEAD: Final = frozenset({"trunk=forward", "trunk=slightly_forward", "trunk=back"})
 _TRUNK_WORDS: Final = frozenset({"trunk.up", "trunk.pitch", "trunk.lean", "spine.bend", "spine.side"})
 _LEVEL: Final = {  # what nobody twists or tilts without a reason; a word about any of the second says it is wanted
     "head.roll": ("head.roll",),
@@ -572,6 +573,9 @@ def _posture_wishes(request: Request) -> Request:
     if "airborne" in request.flags and not any(_LEG_WAY.match(q) for q in said):  # who jumps does not kick
         made += [Constraint(f"{s}_hip", 150.0, INF, 0.4, "", False) for s in SIDES]
         made.append(Constraint("feet.stride", -0.18, 0.18, 0.4, "", False))
+    if not said & {"trunk.lean", "spine.side"} and any(c.source in _AHEAD for c in request.constraints):
+        made.append(Constraint("trunk.lean", -6.0, 6.0, 0.4, "", False))  # forward, and not to a side as well
+        made.append(Constraint("spine.side", -10.0, 10.0, 0.3, "", False))
     if not any(c.startswith(_UPRIGHT) for c in request.codes):
         return Request(tuple(made))
     if not said & _TRUNK_WORDS:

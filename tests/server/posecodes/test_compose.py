@@ -199,6 +199,7 @@ def test_both_hands_mean_a_name_for_both():
             "sitting on the edge of a bed, head in both hands",
             "left_elbow@left_thigh=..0.25; right_elbow@right_thigh=..0.25; trunk.pitch=15..70",
         ),
+        ("furious, fists clenched, leaning forward", "trunk.pitch=20..55; trunk.lean=-10..10"),
         ("a three-pointer", "hips=135..181; hands=above_head; feet.stride=-0.3..0.3"),
     ],
 )
