@@ -86,6 +86,10 @@ def tilt(fitted: Fitted, seen: Seen) -> Tensor:
 
 # -- legs that nobody sees ---------------------------------------------------------------------------------------------
 _LEGS_SEEN: Final = (0.2, 0.5)  # trust in the best seen knee or ankle, from which legs are what was seen of them
+_LEGS_KNOWN: Final = (
+    0.06,
+    0.10,
+)  # metres that the lifter thinks its hidden knees are off: below, it knows from the rest
 _UPRIGHT: Final = (20.0, 45.0)  # degrees of lean up to which such legs stand under the body, and beyond which they lie
 _AT_EASE: Final = 0.7  # of the way: the rest is what the fit guessed
 _LEG_DEG: Final = {"hip": (-5.0, 0.0, 2.0), "knee": (8.0, 0.0, 0.0), "ankle": (-3.0, 0.0, 0.0), "foot": (0.0, 0.0, 0.0)}
@@ -116,9 +120,13 @@ def at_ease(matrot: Tensor, seen: Seen) -> Tensor:
 
 
 def unseen_legs(seen: Seen) -> float:
-    """1 where nothing was seen of both legs, 0 where a knee or an ankle was."""
+    """1 where nothing was seen of both legs and nothing tells where they are, 0 where a knee or an ankle was."""
     best = float(seen.trust[[AT[f"{s}_{n}"] for s in ("left", "right") for n in ("knee", "ankle")]].max())
-    return 1 - _rise(best, *_LEGS_SEEN)
+    unseen = 1 - _rise(best, *_LEGS_SEEN)
+    if seen.lifted is None:
+        return unseen
+    off = float(seen.lifted.sigma[[AT["left_knee"], AT["right_knee"]]].mean())
+    return unseen * _rise(off, *_LEGS_KNOWN)
 
 
 def _rise(value: float, low: float, high: float) -> float:

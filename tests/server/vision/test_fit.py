@@ -17,7 +17,8 @@ from chatpose_server.vision import fit as fitting
 from chatpose_server.vision.blazepose import AT, NAMES
 from chatpose_server.vision.camera import project
 from chatpose_server.vision.fit import MARKS, UNSEEN, Seen, fit
-from chatpose_server.vision.upright import at_ease, pitch_deg, stand
+from chatpose_server.vision.lift import Lifted
+from chatpose_server.vision.upright import at_ease, pitch_deg, stand, unseen_legs
 
 from .drawn import BENDS, camera_at, draw, pose_of
 
@@ -138,6 +139,18 @@ def test_legs_that_nobody_sees_lie_along_a_body_that_lies():
     hips = after[[INDEX["left_hip"], INDEX["right_hip"]]]
     assert float(rot.matrot_to_rotvec(hips).norm(dim=1).max()) < 0.5
     assert all(left < 0.5 * bent for (_, bent), (_, left) in zip(thighs(before), thighs(after), strict=True))
+
+
+def test_legs_that_the_lifter_knows_of_stay():
+    seen, quat = seen_of("standing")
+    unseen = replace(seen, trust=torch.zeros(len(MARKS)))
+    matrot = rot.quat_to_matrot(quat)
+    shares = []
+    for sigma in (0.04, 0.08, 0.2):
+        said = Lifted(quat, seen.space[:33], seen.pixels[:33], torch.full((33, 2), sigma), torch.ones(33))
+        shares.append(unseen_legs(replace(unseen, lifted=said)))
+        assert torch.equal(at_ease(matrot, replace(unseen, lifted=said)), matrot) is (sigma == 0.04)
+    assert shares[0] == 0 < shares[1] < shares[2] == 1
 
 
 @pytest.mark.parametrize("name", ["left_knee", "right_ankle"])
