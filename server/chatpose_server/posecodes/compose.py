@@ -37,6 +37,7 @@ _SOME_WORDS: Final = 0.3  # likeness under which a name is believed in without i
 _OTHER_WORDS: Final = 0.42  # likeness from which another name's words stand against that
 _WITHOUT_WORDS: Final = 0.4  # times, for such a name where the words are another one's, or speak of its feeling
 _COVERED: Final = 0.15  # of score: between names as like as each other, the one whose wordings have more of the words
+_ON_GROUND: Final = 0.1  # metres of the seat over the ground under which somebody sits on it
 _BOTH_ARMS: Final = 0.12  # of score: words of both arms mean names that use both alike, and not one
 _SAME_WORDS: Final = 0.85  # likeness from which a wording is simply what was written, whatever the model believes
 _UNDERSTOOD: Final = 0.6  # share of the words that the parser must have used for that
@@ -133,6 +134,8 @@ def _meaning(words: str, asked: Mapping[str, float], named: Mapping[str, float])
             named if understood < 1 else {},
             NAME_THRESHOLD_BESIDE if understood >= _UNDERSTOOD else NAME_THRESHOLD,
         )
+        if entry is not None and _on_ground(entry.versions[0]) and _on_seat(words):
+            entry = None  # crossed legs on a bench are not those of somebody on the floor
         if entry is not None:  # what the name says, it says better than the phrases made of the same words
             beside = beside_name(words, entry)
             literal = understand(_crossed(entry, beside) + beside)
@@ -181,8 +184,7 @@ def _seat(literal: Parsed, words: str, entry: Entry | None) -> Request:
 
     Of the legs it asks what the words leave open: stretched out from a sofa they are no less seated.
     """
-    said = words.lower()
-    if not _SEAT.search(said) or _NOT_SEATED.search(said) or _says_posture(literal.request):
+    if not _on_seat(words) or _says_posture(literal.request):
         return Request()
     if entry is not None and not _stands(entry.versions[0]):
         return Request()
@@ -205,6 +207,14 @@ def _seated() -> Request:
     plain = next(e for e in entries() if e.name == "sitting upright on a chair").versions[0]
     kept = tuple(c for c in plain.constraints if parts_of(c.quantity) & {"legs", "trunk"})
     return replace(plain, constraints=kept, codes=tuple(c for c in plain.codes if c in {k.source for k in kept}))
+
+
+def _on_seat(words: str) -> bool:
+    return _SEAT.search(words.lower()) is not None and _NOT_SEATED.search(words.lower()) is None
+
+
+def _on_ground(request: Request) -> bool:
+    return any(c.quantity == "seat@ground" and c.hi < _ON_GROUND for c in request.constraints)
 
 
 def _stands(request: Request) -> bool:

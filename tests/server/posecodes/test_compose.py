@@ -181,6 +181,11 @@ def test_a_belief_without_its_words_gives_way_to_the_words_of_another_name(hypot
     assert made.named == "James Bond"
 
 
+def test_legs_crossed_on_a_bench_are_crossed_above_the_ground(hypotheses):
+    made = compose("sitting on a park bench, legs crossed", hypotheses)
+    assert fits(made.matrot[0], "seat@ground=0.2..0.7; legs=crossed_left_over") == []
+
+
 def test_both_hands_mean_a_name_for_both():
     _, request, _ = _meaning("wizard casting a fireball with both hands", {}, {})
     sources = {c.source for c in request.constraints}
