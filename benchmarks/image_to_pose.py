@@ -337,8 +337,7 @@ def times(plan: Sequence[dict[str, Any]], folder: Path, truth: Truth) -> str:
     return (
         f"Milliseconds of processor time a picture, median of {len(spent['fit'])}: {named}; a pose from a picture "
         f"{whole:.0f}. On the clock of {os.cpu_count()} cores, which other work shares: {1000 * np.median(clock):.0f} "
-        "(target: under 1,000). Find: the detector, and everybody's landmarks, mirrored as well. The machine's speed "
-        "swings by two: on another day the same took 807 of processor time."
+        "(target: under 1,000). Find: the detector, and everybody's landmarks, mirrored as well."
     )
 
 
@@ -435,7 +434,8 @@ joints come 30 % nearer, but the other 19 hardly move. Told which way is up in t
 limbs no better (77 for 76 before the fit). Hidden legs: a fit's guess is the mean of all they might do, a crouch; put
 seven tenths of the way to standing (or to lying stretched, along a body that lies) truncated pictures fall from 97 to
 92 mm and occluded ones from 88 to 85; arms so put to hang, from 103 to 110 where nothing is seen of one, so they are
-left to the network."""
+left to the network. The machine's speed swings by two: a pose from a picture took 807 to 1,342 ms of processor time on
+different days."""
 SHOWN = "![The first three pictures of each stratum and what was found](../docs/image-to-pose.webp)"
 ABOUT = f"""\
 Rendered truth: {scenes.POSES} poses (110 of the lexicon, 45 sampled from VPoser, 45 recombined postures) x 4 cameras,

@@ -60,10 +60,9 @@ def file_of(image: bpy.types.Image) -> Path:
 
 def reading(image: bpy.types.Image, frame: int = 1) -> Read:
     """How an image becomes a Picture, at a frame if it moves. Main thread: nothing is read here but unsaved pixels."""
-    name, source = image.name, image.source
-    convert = converting()
+    source, convert = image.source, converting()
     if source == "TILED":
-        return _refusing(f"'{name}' is a set of tiles; choose a single picture.")
+        return _refusing(_tiles(image))
     if image.type == "RENDER_RESULT":
         return _refusing("Take the render with Picture from Render, so that it is kept.")
     if source == "MOVIE":
@@ -100,8 +99,8 @@ def shrinking(image: bpy.types.Image, frame: int = 1) -> Shrink | None:
     """
     source, convert = image.source, converting()
     if source == "TILED":
-        name = image.name
-        return lambda stopped: _refuse(f"'{name}' is a set of tiles; choose a single picture.")
+        sentence = _tiles(image)
+        return lambda stopped: _refuse(sentence)
     if source == "MOVIE":
         movie = file_of(image)
         return lambda stopped: convert(stopped).still(movie, frame)[1]
@@ -189,6 +188,10 @@ def frame_file(first: Path, frame: int) -> Path:
 
 def _refusing(sentence: str) -> Read:
     return lambda report, stopped: _refuse(sentence)
+
+
+def _tiles(image: bpy.types.Image) -> str:
+    return f"'{image.name}' is a set of tiles; choose a single picture."
 
 
 def _refuse(sentence: str) -> NoReturn:

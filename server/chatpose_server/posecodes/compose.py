@@ -300,13 +300,12 @@ def _plain_standing() -> Request:
 
 
 _ARM_LIMBS: Final = ("arm", "hand", "fist", "elbow", "palm", "finger", "shoulder")
+_LEG_LIMBS: Final = ("leg", "foot", "knee", "thigh", "shin")
 
 
 def _turned_to(entry: Entry, words: str) -> Entry:
     """The named pose or its mirror image, whichever has more to say of the limb on the side that the words name."""
-    m = re.search(
-        r"\b(left|right) (?:\w+ )?(arm|hand|fist|elbow|palm|finger|shoulder|leg|foot|knee|thigh|shin)", words.lower()
-    )
+    m = re.search(rf"\b(left|right) (?:\w+ )?({'|'.join((*_ARM_LIMBS, *_LEG_LIMBS))})", words.lower())
     if m is None or re.search(rf"\b{'right' if m[1] == 'left' else 'left'}\b", words.lower()):
         return entry
     limb = _ARM if m[2] in _ARM_LIMBS else _LEG

@@ -1,7 +1,7 @@
 """Trains what lifts landmarks: ``chatpose-server train vision_lifter --observed FOLDER --out FOLDER``.
 
 Learns from what BlazePose saw of bodies whose truth is known: the npz files that ``benchmarks/pictures/observed.py``
-makes of sketches (and of rendered development pictures, ``--also``). Every picture was read twice, itself and mirrored,
+makes of sketches. Every picture was read twice, itself and mirrored,
 and is learnt from twice. In a third of the readings some landmarks are put right, as an artist does. L1 on rotations,
 on joints through forward kinematics and on landmarks; then how far off they are, by likelihood.
 """

@@ -230,8 +230,10 @@ _HELD_DEG: Final[dict[str, tuple[float, float, float]]] = {
 """How people hold joints when nothing asks otherwise; others as at rest."""
 
 
-def _both_sides(table: dict[str, tuple[float, float, float]], mirrored: bool, missing: float) -> Tensor:
-    """(22, 3) radians. ``mirrored``: turns about y and z change their sign on the right."""
+def both_sides(table: dict[str, tuple[float, float, float]], mirrored: bool, missing: float) -> Tensor:
+    """Degrees by joint of the left side and the middle -> (22, 3) radians, ``missing`` for others. ``mirrored``: turns
+    about y and z change their sign on the right.
+    """
     out = torch.full((_COUNT, 3), math.radians(missing))
     for i, name in enumerate(BODY_JOINTS):
         twin = name.replace("right_", "left_")
@@ -245,8 +247,8 @@ def _both_sides(table: dict[str, tuple[float, float, float]], mirrored: bool, mi
 @functools.cache
 def _ease() -> tuple[Tensor, Tensor]:
     """(22, 4) how joints are held, and (22, 3) one over how far they stray."""
-    stray = _both_sides(_EASE_DEG, mirrored=False, missing=1e6)
-    return rot.rotvec_to_quat(_both_sides(_HELD_DEG, mirrored=True, missing=0.0)), 1 / stray
+    stray = both_sides(_EASE_DEG, mirrored=False, missing=1e6)
+    return rot.rotvec_to_quat(both_sides(_HELD_DEG, mirrored=True, missing=0.0)), 1 / stray
 
 
 # -- the problem -------------------------------------------------------------------------------------------------------

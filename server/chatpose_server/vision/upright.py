@@ -16,10 +16,10 @@ from torch import Tensor
 from .. import rotations as rot
 from ..body.model import default_body
 from ..pose import Pose
-from ..skeleton import BODY_JOINTS, INDEX
+from ..skeleton import BODY_JOINTS, INDEX, mirror_name
 from .blazepose import AT
 from .camera import Camera
-from .fit import Fitted, Seen
+from .fit import Fitted, Seen, both_sides
 
 _PITCH_MEAN: Final = -8.0  # degrees; cameras look down a little
 _PITCH_SIGMA: Final = 16.0
@@ -86,13 +86,13 @@ def tilt(fitted: Fitted, seen: Seen) -> Tensor:
 
 # -- legs that nobody sees ---------------------------------------------------------------------------------------------
 _LEGS_SEEN: Final = (0.2, 0.5)  # trust in the best seen knee or ankle, from which legs are what was seen of them
-_LEGS_KNOWN: Final = (
-    0.06,
-    0.10,
-)  # metres that the lifter thinks its hidden knees are off: below, it knows from the rest
+_LEGS_KNOWN: Final = (0.06, 0.10)  # metres that the lifter thinks hidden knees are off: below, it knows from the rest
 _UPRIGHT: Final = (20.0, 45.0)  # degrees of lean up to which such legs stand under the body, and beyond which they lie
 _AT_EASE: Final = 0.7  # of the way: the rest is what the fit guessed
-_LEG_DEG: Final = {"hip": (-5.0, 0.0, 2.0), "knee": (8.0, 0.0, 0.0), "ankle": (-3.0, 0.0, 0.0), "foot": (0.0, 0.0, 0.0)}
+_LEG_DEG: Final = {
+    "left_hip": (-5.0, 0.0, 2.0), "left_knee": (8.0, 0.0, 0.0), "left_ankle": (-3.0, 0.0, 0.0),
+    "left_foot": (0.0, 0.0, 0.0),
+}  # fmt: skip
 
 
 def at_ease(matrot: Tensor, seen: Seen) -> Tensor:
@@ -109,13 +109,12 @@ def at_ease(matrot: Tensor, seen: Seen) -> Tensor:
     level = torch.stack([torch.linalg.cross(up, ahead), up, ahead], 1)
     under = rot.matrot_to_quat((pelvis.T @ level)[None])
     hang = rot.quat_slerp(under, torch.tensor([[1.0, 0.0, 0.0, 0.0]]), _rise(lean, *_UPRIGHT))
+    goal = rot.rotvec_to_quat(both_sides(_LEG_DEG, mirrored=True, missing=0.0))
+    hips = [INDEX["left_hip"], INDEX["right_hip"]]
+    goal[hips] = rot.quat_multiply(hang, goal[hips])
+    legs = [INDEX[name] for left in _LEG_DEG for name in (left, mirror_name(left))]
     eased = matrot.clone()
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        for part, (x, y, z) in _LEG_DEG.items():
-            held = rot.rotvec_to_quat(torch.tensor([[x, sign * y, sign * z]]).deg2rad())
-            goal = rot.quat_multiply(hang, held) if part == "hip" else held
-            at = INDEX[f"{side}_{part}"]
-            eased[at] = rot.quat_to_matrot(rot.quat_slerp(rot.matrot_to_quat(matrot[at][None]), goal, share))[0]
+    eased[legs] = rot.quat_to_matrot(rot.quat_slerp(rot.matrot_to_quat(matrot[legs]), goal[legs], share))
     return eased
 
 
